@@ -1,0 +1,1 @@
+"""When and where the steps run; the only folder that imports Prefect."""

@@ -1,0 +1,1 @@
+"""From raw video to published clips; knows nothing of Prefect."""

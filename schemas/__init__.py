@@ -1,0 +1,1 @@
+"""What data may look like: pydantic models and the YAML reader."""

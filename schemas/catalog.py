@@ -1,0 +1,329 @@
+"""What the operator declares: the dataset, its rigs, sessions and recordings."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from schemas.base import Matrix3x3, Slug, StrictModel
+from schemas.errors import CatalogError
+from schemas.recipe import Recipe
+from schemas.yaml_files import load_yaml
+
+Split = Literal["train", "val", "test"]
+
+MAX_CAMERA_PIXELS = 16384
+"""Largest side of a camera image, pixels; beyond it a typing error is likelier than a camera."""
+
+
+def _inside(path: str) -> str:
+    if "\0" in path or "\\" in path:
+        raise ValueError(f"{path!r} must be a path with forward slashes and no NUL")
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(
+            f"{path!r} leaves the data root; give a path relative to dataset.data_root"
+        )
+    return path
+
+
+DataPath = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_inside)]
+"""A file or folder below the data root, with forward slashes."""
+
+
+class Dataset(StrictModel):
+    """What the dataset is, for people and for the Hub."""
+
+    name: Slug = Field(description="Name of the dataset, also of its Hub repository.")
+    description: str = Field("", max_length=5000, description="A few sentences for the card.")
+    licence: str = Field("other", max_length=100, description="SPDX or Hub licence identifier.")
+    hub_repo: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        description="Hub repository, organisation/name.",
+    )
+    data_root: str = Field(
+        ".",
+        min_length=1,
+        description="Folder of the recordings: absolute, or relative to this file.",
+    )
+
+
+class Lens(StrictModel):
+    """Pinhole camera with radial and tangential distortion, OpenCV's model; pixels."""
+
+    fx: float = Field(gt=0)
+    fy: float = Field(gt=0)
+    cx: float
+    cy: float
+    k1: float = 0.0
+    k2: float = 0.0
+    p1: float = 0.0
+    p2: float = 0.0
+    k3: float = 0.0
+
+
+class Camera(StrictModel):
+    """One camera of a rig."""
+
+    width: int = Field(ge=16, le=MAX_CAMERA_PIXELS, description="Image width, pixels.")
+    height: int = Field(ge=16, le=MAX_CAMERA_PIXELS, description="Image height, pixels.")
+    lens: Lens | None = Field(None, description="From calibration; None: taken as undistorted.")
+
+
+class Rig(StrictModel):
+    """An infrared and a visible camera on one mount."""
+
+    id: Slug
+    infrared: Camera
+    visible: Camera
+
+
+class Timestamps(StrictModel):
+    """CSV files with the columns `frame,time_s`: one row per recorded frame, the camera's clock."""
+
+    infrared: DataPath | None = None
+    visible: DataPath | None = None
+
+
+class Review(StrictModel):
+    """A person's decision on a recording."""
+
+    decision: Literal["accept", "reject"]
+    reason: str | None = Field(None, max_length=1000)
+
+    @model_validator(mode="after")
+    def _say_why(self) -> Self:
+        if self.decision == "reject" and not self.reason:
+            raise ValueError("a rejection needs a reason; add `reason:`")
+        return self
+
+
+class Recording(StrictModel):
+    """An infrared and a visible video filmed side by side."""
+
+    id: Slug = Field(description="Stable name; prefixes every clip cut from this recording.")
+    site: Slug = Field(description="Where it was filmed. A site never spans two splits.")
+    infrared: DataPath = Field(description="Video file or folder of numbered frames.")
+    visible: DataPath = Field(description="Video file or folder of numbered frames.")
+    infrared_degraded: DataPath | None = Field(
+        None, description="Degraded infrared made elsewhere, frame by frame; kept as it is."
+    )
+    visible_degraded: DataPath | None = Field(
+        None, description="Degraded visible made elsewhere, frame by frame; kept as it is."
+    )
+    timestamps: Timestamps = Timestamps()
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="Frame rate of folders of frames without timestamps."
+    )
+    offset_s: float | None = Field(
+        None,
+        ge=-60,
+        le=60,
+        description="Seconds to add to visible time to get infrared time; None: estimated.",
+    )
+    homography: Matrix3x3 | None = Field(
+        None,
+        description="Visible pixels to infrared pixels, undistorted ones where the rig has lenses; "
+        "None: estimated.",
+    )
+    registered: bool = Field(
+        False, description="Both videos already show the same view at the same instants."
+    )
+    tags: tuple[Slug, ...] = ()
+    review: Review | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.infrared == self.visible:
+            raise ValueError(
+                f"infrared and visible are both {self.infrared}; list one file per camera"
+            )
+        if self.registered and (self.homography is not None or self.offset_s is not None):
+            raise ValueError(
+                "registered: true leaves no room for homography or offset_s; remove one of them"
+            )
+        if not self.registered and (self.infrared_degraded or self.visible_degraded):
+            raise ValueError(
+                "degraded streams can only be kept for registered recordings; "
+                "set registered: true or remove them"
+            )
+        return self
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Every path the recording names, with its place inside the recording."""
+        for field in ("infrared", "visible", "infrared_degraded", "visible_degraded"):
+            if (path := getattr(self, field)) is not None:
+                yield field, path
+        for band in ("infrared", "visible"):
+            if (path := getattr(self.timestamps, band)) is not None:
+                yield f"timestamps.{band}", path
+
+
+class Session(StrictModel):
+    """One outing with a rig."""
+
+    id: Slug
+    rig: Slug
+    date: dt.date | None = None
+    recordings: tuple[Recording, ...] = Field(min_length=1)
+
+
+class SplitRule(StrictModel):
+    """How sites are dealt to splits; a site's place depends on its name and the seed alone."""
+
+    train: float = Field(0.8, ge=0, le=1, description="Share of sites for training.")
+    val: float = Field(0.1, ge=0, le=1, description="Share of sites for validation.")
+    test: float = Field(0.1, ge=0, le=1, description="Share of sites for testing.")
+    seed: int = Field(0, ge=0)
+    sites: dict[Slug, Split] = Field({}, description="Sites whose split is fixed by hand.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train + val + test is {total:g}; make the shares add up to 1")
+        return self
+
+
+def _inline_or_file(entry: object) -> str:
+    return "file" if isinstance(entry, str) else "session"
+
+
+SessionEntry = Annotated[
+    Annotated[Session, Tag("session")] | Annotated[DataPath, Tag("file")],
+    Discriminator(_inline_or_file),
+]
+"""A session written in place, or the path of its own YAML file beside the catalog."""
+
+
+class RecordingPlan(StrictModel):
+    """One recording with all that its stages need to know."""
+
+    recording: Recording
+    session: Slug
+    rig: Rig
+    data_root: Path
+    recipe: Recipe
+
+
+class CatalogFile(StrictModel):
+    """catalog.yaml as written; a session may be the path of a YAML file of its own."""
+
+    dataset: Dataset
+    rigs: tuple[Rig, ...] = Field(min_length=1)
+    sessions: tuple[SessionEntry, ...]
+    recipe: Recipe = Recipe()
+    splits: SplitRule = SplitRule()
+
+
+class Catalog(StrictModel):
+    """A checked catalog: sessions read in, ids unique, every file at hand."""
+
+    dataset: Dataset
+    data_root: Path = Field(description="Absolute folder below which every recording lies.")
+    rigs: tuple[Rig, ...]
+    sessions: tuple[Session, ...]
+    recipe: Recipe
+    splits: SplitRule
+
+    def plans(self) -> Iterator[RecordingPlan]:
+        """Every recording ready to be built, in catalog order."""
+        rigs = {rig.id: rig for rig in self.rigs}
+        for session, recording in self.recordings():
+            yield RecordingPlan(
+                recording=recording,
+                session=session.id,
+                rig=rigs[session.rig],
+                data_root=self.data_root,
+                recipe=self.recipe,
+            )
+
+    def recordings(self) -> Iterator[tuple[Session, Recording]]:
+        """Every recording with its session, in catalog order."""
+        for session in self.sessions:
+            for recording in session.recordings:
+                yield session, recording
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read and check a catalog and the session files it names.
+
+    Raises:
+        CatalogError: lists every problem of all the files, one a line.
+    """
+    written = load_yaml(path, CatalogFile)
+    data_root = (path.parent / written.dataset.data_root).resolve()
+    problems: list[str] = []
+    if not data_root.is_dir():
+        problems.append(f"{path}: dataset.data_root: {data_root} is not a folder; correct the path")
+    sessions: list[Session] = []
+    places: list[str] = []
+    for index, entry in enumerate(written.sessions):
+        where = f"{path}: sessions[{index}]"
+        if isinstance(entry, Session):
+            sessions.append(entry)
+            places.append(where + ".")
+        else:
+            try:
+                sessions.append(load_yaml(path.parent / entry, Session))
+                places.append(f"{path.parent / entry}: ")
+            except CatalogError as error:
+                problems.extend(str(error).splitlines())
+    catalog = Catalog(
+        dataset=written.dataset,
+        data_root=data_root,
+        rigs=written.rigs,
+        sessions=tuple(sessions),
+        recipe=written.recipe,
+        splits=written.splits,
+    )
+    problems.extend(_repeated_ids(catalog, str(path)))
+    for where, session in zip(places, sessions, strict=True):
+        problems.extend(_session_problems(session, where, catalog))
+    if problems:
+        raise CatalogError("\n".join(problems))
+    return catalog
+
+
+def _repeated_ids(catalog: Catalog, file: str) -> Iterator[str]:
+    named = {
+        "rig": [rig.id for rig in catalog.rigs],
+        "session": [session.id for session in catalog.sessions],
+        "recording": [recording.id for _, recording in catalog.recordings()],
+    }
+    for noun, ids in named.items():
+        for repeated, count in Counter(ids).items():
+            if count > 1:
+                yield (
+                    f"{file}: {noun}s: the id {repeated} stands {count} times; "
+                    f"give each {noun} an id of its own"
+                )
+
+
+def _session_problems(session: Session, where: str, catalog: Catalog) -> Iterator[str]:
+    rigs = [rig.id for rig in catalog.rigs]
+    if session.rig not in rigs:
+        yield f"{where}rig: {session.rig} is no rig of this catalog; use one of {', '.join(rigs)}"
+    if not catalog.data_root.is_dir():
+        return
+    for index, recording in enumerate(session.recordings):
+        for field, path in recording.files():
+            at = f"{where}recordings[{index}].{field}"
+            target = (catalog.data_root / path).resolve()
+            if not target.is_relative_to(catalog.data_root):
+                yield (
+                    f"{at}: {path} leads to {target}, outside the data root {catalog.data_root}; "
+                    "move the file or change dataset.data_root"
+                )
+            elif not target.is_file() and not target.is_dir():
+                yield f"{at}: {target} does not exist; correct the path or bring the file back"

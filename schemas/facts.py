@@ -1,0 +1,134 @@
+"""What we measure: the small, readable results of the stages, kept under `work/facts`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel
+
+Stage = Literal["ingest", "sync", "register", "degrade", "shard", "publish", "review"]
+
+
+class ToneMapping(StrictModel):
+    """The one linear mapping of a recording's 16-bit counts to grey levels."""
+
+    low_counts: float = Field(description="Counts that become grey level 0.")
+    high_counts: float = Field(description="Counts that become grey level 255.")
+
+
+class StreamFacts(StrictModel):
+    """One camera's file, as it was found."""
+
+    path: str = Field(description="Below the data root, as the catalog names it.")
+    sha256: Sha256 = Field(description="Of the file, or of a folder's sorted names and hashes.")
+    size_bytes: int
+    container: str
+    codec: str
+    pixel_format: str
+    color_range: str
+    width: int
+    height: int
+    bit_depth: int = Field(description="Significant bits of a sample as stored: 8 or 16.")
+    frames: int
+    fps: float = Field(description="Frames per second: one over the median spacing.")
+    time_source: Literal["timestamps", "presentation", "declared"]
+    first_time_s: float
+    last_time_s: float
+    missing_frames: int = Field(description="Frames lost, by the spacing of the times.")
+    repeated_frames: tuple[int, ...] = Field(
+        description="Frames equal to their predecessor, by index."
+    )
+    dead_frames: tuple[int, ...] = Field(description="Frames of one single value, by index.")
+    tone: ToneMapping | None = Field(None, description="None for 8-bit streams.")
+
+
+class IngestFacts(StrictModel):
+    """What the files of a recording hold."""
+
+    recording: Slug
+    fingerprint: Fingerprint
+    infrared: StreamFacts
+    visible: StreamFacts
+
+
+class SyncFacts(StrictModel):
+    """How the two clocks relate: infrared time = visible time * (1 + drift) + offset."""
+
+    recording: Slug
+    fingerprint: Fingerprint
+    source: Literal["estimated", "declared", "registered"]
+    offset_s: float
+    drift_ppm: float
+    confidence: float = Field(ge=0, le=1)
+    pairs: int
+    mean_residual_s: float = Field(description="Mean distance of a pair's two instants.")
+    max_residual_s: float
+    unpaired_infrared: int = Field(description="Infrared frames without a visible partner.")
+
+
+class RegisterFacts(StrictModel):
+    """How the visible image maps onto the infrared one."""
+
+    recording: Slug
+    fingerprint: Fingerprint
+    source: Literal["estimated", "declared", "registered"]
+    homography: Matrix3x3 = Field(description="Visible pixels to infrared pixels.")
+    confidence: float = Field(ge=0, le=1)
+    mean_residual_px: float | None = Field(
+        description="Mean disagreement of local matches with the homography; None: not measured."
+    )
+    crop: tuple[int, int, int, int] = Field(
+        description="x, y, width, height of the largest infrared rectangle both cameras see."
+    )
+
+
+class ClipQuality(StrictModel):
+    """Figures by which people judge a clip."""
+
+    infrared_mean_levels: float
+    infrared_contrast_levels: float = Field(description="Mean over frames of the deviation.")
+    visible_mean_levels: float
+    visible_contrast_levels: float
+    visible_sharpness: float = Field(description="Mean variance of the Laplacian of the luma.")
+    mean_residual_s: float = Field(description="Mean distance in time of a pair's two frames.")
+    sync_confidence: float
+    registration_confidence: float
+
+
+class ClipFacts(StrictModel):
+    """One clip that was cut and sealed."""
+
+    clip: Slug
+    fingerprint: Fingerprint
+    pairs: int
+    fps: float
+    width: int
+    height: int
+    root_hash: Sha256
+    quality: ClipQuality
+
+
+class LeftOut(StrictModel):
+    """A run of pairs that became no clip."""
+
+    first_infrared_frame: int
+    pairs: int
+    reason: str
+
+
+class Rejection(StrictModel):
+    """A recording that cannot be used, and why."""
+
+    recording: Slug
+    stage: Stage
+    reason: str
+
+
+class ShardFacts(StrictModel):
+    """What became of a recording: its clips, or its rejection."""
+
+    recording: Slug
+    fingerprint: Fingerprint
+    clips: tuple[ClipFacts, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    rejection: Rejection | None = None
