@@ -1,0 +1,116 @@
+"""The floor plan: who may import whom, and what stands where (docs/adr/0001)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT = {
+    "schemas": {"schemas"},
+    "pipeline": {"schemas", "pipeline"},
+    "model": {"schemas", "pipeline", "model"},
+    "flows": {"schemas", "pipeline", "model", "flows"},
+}
+
+FORBIDDEN = {
+    "schemas": {"numpy", "torch", "zarr", "cv2", "av", "prefect", "dask", "click"},
+    "pipeline": {"prefect", "prefect_dask", "click", "rich"},
+    "model": {"prefect", "dask", "distributed", "av", "ffmpeg", "cv2", "datasets", "click", "rich"},
+    "flows": set[str](),
+}
+
+MODEL_MAY_IMPORT_OF_PIPELINE = ("pipeline.degrade",)
+"""And its siblings `pipeline.degrade_infrared`, `pipeline.degrade_visible`: pixels have one source."""
+
+EDGES = {"video_files", "image_files", "clip_stores", "hub", "workspace", "importers", "outcomes"}
+"""The modules that read and write; elsewhere only `run_*` and `hash_*` may call them."""
+
+MODULES = sorted(path for folder in MAY_IMPORT for path in (ROOT / folder).glob("*.py"))
+
+EDGE_CALLERS = ("run_", "hash_")
+
+BANNED_NAMES = ("utils", "helpers", "common", "manager")
+
+MAX_LINES = 400
+
+
+def imports(path: Path, *, nested: bool = True) -> set[str]:
+    """Every module that `path` imports, dotted; without nested ones, those at the top alone."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if nested else tree.body
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downwards(path: Path) -> None:
+    folder = path.parent.name
+    tops = {name.split(".")[0] for name in imports(path)}
+    own = tops & set(MAY_IMPORT)
+
+    assert own <= MAY_IMPORT[folder], f"{folder}/ must not import {own - MAY_IMPORT[folder]}"
+    assert not tops & FORBIDDEN[folder], tops & FORBIDDEN[folder]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "model").glob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_model_borrows_nothing_of_pipeline_but_degrade(path: Path) -> None:
+    borrowed = {name for name in imports(path) if name.startswith("pipeline")}
+
+    assert all(name.startswith(MODEL_MAY_IMPORT_OF_PIPELINE) for name in borrowed), borrowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_stand_at_the_top(path: Path) -> None:
+    if path.name == "cli.py":
+        return
+
+    assert imports(path) == imports(path, nested=False)
+
+
+def test_degrade_imports_schemas_alone() -> None:
+    for path in (ROOT / "pipeline").glob("degrade*.py"):
+        own = {name for name in imports(path) if name.split(".")[0] in MAY_IMPORT}
+
+        assert all(name.startswith(("schemas", "pipeline.degrade")) for name in own), (path, own)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_the_runners_of_a_stage_touch_the_edges(path: Path) -> None:
+    if path.parent.name != "pipeline" or path.stem in EDGES:
+        return
+    tree = ast.parse(path.read_text())
+    edge_names = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").removeprefix("pipeline.") in EDGES
+        for alias in node.names
+        if alias.name[0].islower()
+    }
+    for function in (n for n in tree.body if isinstance(n, ast.FunctionDef)):
+        used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)} & edge_names
+        is_runner = function.name.lstrip("_").startswith(EDGE_CALLERS)
+        assert is_runner or not used, f"{path.name}: {function.name} uses {used}"
+
+
+def test_folders_are_flat() -> None:
+    for folder in MAY_IMPORT:
+        inner = [p.name for p in (ROOT / folder).iterdir() if p.is_dir() and p.name[0] != "_"]
+
+        assert not inner, f"{folder}/ holds {inner}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_have_telling_names_and_a_readable_length(path: Path) -> None:
+    assert not any(banned in path.stem for banned in BANNED_NAMES)
+    assert len(path.read_text().splitlines()) <= MAX_LINES
