@@ -1,0 +1,124 @@
+"""The build: every recording of a catalog becomes sealed clips, or is rejected with its reason."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from prefect import Task, flow, task, unmapped
+from prefect.futures import as_completed
+from pydantic import Field
+
+from flows.progress import Show, silence
+from flows.runners import prefect_server, task_runner
+from flows.stages import ingest, register, shard, sync
+from pipeline.clip_stores import clear_staging
+from pipeline.outcomes import current_outcome, run_reject
+from pipeline.workspace import Workspace
+from schemas.base import Slug, StrictModel
+from schemas.catalog import RecordingPlan, load_catalog
+from schemas.errors import (
+    DegradeError,
+    IngestError,
+    RegisterError,
+    ShardError,
+    SyncError,
+    VideoError,
+)
+from schemas.facts import LeftOut, Rejection, ShardFacts, Stage
+
+UNUSABLE = (VideoError, IngestError, SyncError, RegisterError, DegradeError, ShardError)
+"""Errors that speak of one recording; any other stops the build."""
+
+JOURNEY: tuple[tuple[Stage, Task[[RecordingPlan, Workspace], StrictModel]], ...] = (
+    ("ingest", ingest),
+    ("sync", sync),
+    ("register", register),
+    ("shard", shard),
+)
+
+
+class Build(StrictModel):
+    """What a build did, in the words of `twinband build --json`."""
+
+    built: int = Field(description="Recordings worked on that now have clips.")
+    unchanged: int = Field(description="Recordings with nothing left to do.")
+    rejected: tuple[Rejection, ...]
+    left_out: tuple[LeftOut, ...] = Field(description="Runs of pairs that became no clip.")
+    clips: tuple[Slug, ...] = Field(description="Every clip of the catalog, new or not.")
+
+
+def build_dataset(
+    catalog_path: Path,
+    root: Path,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    report: Show = silence,
+) -> Build:
+    """Bring every recording of a catalog to clips or to a rejection; what is done already stays.
+
+    Args:
+        catalog_path: the catalog.
+        root: the workspace's folder.
+        workers: recordings built at the same time on this machine.
+        scheduler: address of a dask.distributed scheduler to use instead.
+        report: told of every recording that has its outcome, unchanged ones first.
+
+    Raises:
+        CatalogError: the catalog has problems.
+        WorkspaceError: another build holds the workspace.
+    """
+    plans = list(load_catalog(catalog_path).plans())
+    workspace = Workspace(root.resolve())
+    with workspace.owned():
+        clear_staging(workspace)
+        outcomes: dict[str, ShardFacts] = {}
+        for plan in plans:
+            if (outcome := current_outcome(plan, workspace)) is not None:
+                outcomes[plan.recording.id] = outcome
+                report(len(outcomes), len(plans), plan.recording.id)
+        pending = [p.recording.id for p in plans if p.recording.id not in outcomes]
+        if pending:
+            with prefect_server():
+                build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
+                built = build(catalog_path, workspace.root, pending, report)
+            outcomes |= {outcome.recording: outcome for outcome in built}
+    return _summary([outcomes[plan.recording.id] for plan in plans], worked_on=set(pending))
+
+
+def _summary(outcomes: Sequence[ShardFacts], *, worked_on: set[str]) -> Build:
+    rejections = tuple(o.rejection for o in outcomes if o.rejection is not None)
+    return Build(
+        built=len(worked_on - {rejection.recording for rejection in rejections}),
+        unchanged=len(outcomes) - len(worked_on),
+        rejected=rejections,
+        left_out=tuple(run for o in outcomes for run in o.left_out),
+        clips=tuple(clip.clip for o in outcomes for clip in o.clips),
+    )
+
+
+@flow(name="build-dataset")
+def build_recordings(
+    catalog_path: Path, root: Path, recordings: Sequence[str], report: Show
+) -> list[ShardFacts]:
+    """Build the named recordings; a bug in one stops the build, an unusable one does not."""
+    every = list(load_catalog(catalog_path).plans())
+    plans = [plan for plan in every if plan.recording.id in set(recordings)]
+    outcomes: list[ShardFacts] = []
+    for future in as_completed(build_recording.map(plans, unmapped(Workspace(root)))):
+        outcome = future.result()
+        outcomes.append(outcome)
+        report(len(every) - len(plans) + len(outcomes), len(every), outcome.recording)
+    return outcomes
+
+
+@task(name="recording", task_run_name="{plan.recording.id}")
+def build_recording(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
+    """Take one recording through the stages; one that cannot be used ends as a Rejection."""
+    facts: StrictModel | None = None
+    for name, step in JOURNEY:
+        try:
+            facts = step(plan, workspace)
+        except UNUSABLE as error:
+            return run_reject(plan, name, error, workspace)
+    return cast("ShardFacts", facts)

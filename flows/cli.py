@@ -1,0 +1,244 @@
+"""The `twinband` command: parse, call, report."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.errors import TwinbandError
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+ANYTHING = click.Path(path_type=Path)
+
+catalog_option = click.option(
+    "-c",
+    "--catalog",
+    type=FILE,
+    default="catalog.yaml",
+    show_default=True,
+    help="The catalog.",
+)
+work_option = click.option(
+    "--work", type=FOLDER, default="work", show_default=True, help="Folder to build in."
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say: to scripts, and to people."""
+
+    document: dict[str, Any]
+    lines: list[str] = field(default_factory=list)
+    refused: bool = False
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="twinband")
+def main() -> None:
+    """Turn infrared and visible recordings into versioned, paired clips, and train on them."""
+
+
+def command(run: Callable[..., Answer]) -> click.Command:
+    """Make `run` a subcommand that answers in text or JSON and refuses without a traceback."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @wraps(run)
+    def answering(as_json: bool, **arguments: Any) -> None:  # noqa: FBT001 (click passes it)
+        try:
+            answer = run(**arguments)
+        except TwinbandError as error:
+            answer = _refusal(str(error))
+        except OSError as error:
+            place = error.filename or "the disk"
+            answer = _refusal(f"{place}: {error.strerror}; make room or give access, then rerun")
+        if as_json:
+            click.echo(json.dumps(answer.document, allow_nan=False))
+        else:
+            for line in answer.lines:
+                click.echo(line, err=answer.refused)
+        if answer.refused:
+            raise click.exceptions.Exit(1)
+
+    name = run.__name__.removesuffix("_command").replace("_", "-")
+    return main.command(name)(answering)
+
+
+def _refusal(reason: str) -> Answer:
+    return Answer({"error": reason.splitlines()}, reason.splitlines(), refused=True)
+
+
+@command
+@click.option("--session", is_flag=True, help="The schema of a session file instead.")
+def schema(*, session: bool) -> Answer:
+    """Print the JSON Schema of catalog.yaml, for editors."""
+    from schemas.catalog import CatalogFile, Session
+
+    document = (Session if session else CatalogFile).model_json_schema()
+    return Answer(document, [json.dumps(document, indent=2)])
+
+
+@command
+@click.argument("folder", type=FOLDER)
+def demo(folder: Path) -> Answer:
+    """Do the whole journey on the simulated rig, below FOLDER, and say where to look."""
+    from flows.environment import prepare_environment
+
+    prepare_environment()
+    from flows.demo import run_demo
+    from flows.progress import progress
+
+    with progress("demo") as show:
+        made = run_demo(folder, show)
+    return Answer(made.model_dump(mode="json"), made.lines())
+
+
+@command
+@click.argument("folder", type=FOLDER)
+def simulate(folder: Path) -> Answer:
+    """Film a synthetic scene with a known rig into FOLDER, with a catalog and the truth."""
+    from pipeline.simulate import run_simulate
+    from schemas.simulation import SimulationSettings
+
+    catalog = run_simulate(folder, SimulationSettings())
+    return Answer({"catalog": str(catalog)}, [f"filmed; the catalog is {catalog}"])
+
+
+@command
+@click.argument("layout", type=click.Choice(["m3svd"]))
+@click.argument("root", type=FOLDER)
+@click.option("-c", "--catalog", type=FILE, default="catalog.yaml", show_default=True)
+def import_command(layout: str, root: Path, catalog: Path) -> Answer:
+    """Adopt an existing dataset at ROOT: write the CATALOG that builds it."""
+    from pipeline.importers import import_m3svd
+    from schemas.catalog import load_catalog
+
+    import_m3svd(root, catalog)
+    recordings = [recording.id for _, recording in load_catalog(catalog).recordings()]
+    return Answer(
+        {"layout": layout, "catalog": str(catalog), "recordings": recordings},
+        [f"{catalog} names {len(recordings)} recordings; next: twinband build -c {catalog}"],
+    )
+
+
+@command
+@click.argument("infrared", type=ANYTHING)
+@click.argument("visible", type=ANYTHING)
+def align(infrared: Path, visible: Path) -> Answer:
+    """Find offset, drift and homography between two videos, without a catalog."""
+    from flows.align import align_videos
+
+    found = align_videos(infrared, visible)
+    lines = [f"{key}: {value}" for key, value in found.model_dump().items() if value is not None]
+    return Answer(found.model_dump(mode="json"), lines, refused=not found.accepted)
+
+
+@command
+@catalog_option
+@work_option
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--scheduler", help="Address of a dask.distributed scheduler to use instead.")
+def build(catalog: Path, work: Path, workers: int, scheduler: str | None) -> Answer:
+    """Bring every recording to sealed clips; what is done already stays as it is."""
+    from flows.environment import prepare_environment
+
+    prepare_environment()
+    from flows.build import build_dataset
+    from flows.progress import progress
+
+    with progress("building") as show:
+        made = build_dataset(catalog, work, workers=workers, scheduler=scheduler, report=show)
+    lines = [f"left out {r.recording} ({r.stage}): {r.reason}" for r in made.rejected]
+    if made.built or made.rejected or not made.unchanged:
+        lines.append(f"built {made.built} recordings, {made.unchanged} unchanged")
+    else:
+        lines.append(f"nothing to do: {made.unchanged} recordings unchanged")
+    lines.append(f"{len(made.clips)} clips in {work / 'clips'}")
+    return Answer(made.model_dump(mode="json"), lines, refused=not made.clips)
+
+
+@command
+@click.argument("version")
+@catalog_option
+@work_option
+def release(version: str, catalog: Path, work: Path) -> Answer:
+    """Freeze the built clips of CATALOG as release VERSION (such as v1.0.0)."""
+    from flows.publish import release_dataset
+
+    frozen = release_dataset(catalog, version, work)
+    document = {
+        "version": frozen.version,
+        "root_hash": frozen.root_hash,
+        "clips": len(frozen.clips),
+        "splits": frozen.split_counts(),
+    }
+    splits = ", ".join(f"{count} {split}" for split, count in frozen.split_counts().items())
+    return Answer(document, [f"{version}: {len(frozen.clips)} clips ({splits})", frozen.root_hash])
+
+
+@command
+@click.argument("version", required=False)
+@work_option
+def verify(version: str | None, work: Path) -> Answer:
+    """Prove every byte of VERSION, or of every release and clip of the workspace."""
+    from pipeline.publish import verify_release
+    from pipeline.workspace import Workspace
+
+    faults = verify_release(version, Workspace(work))
+    document = {"ok": not faults, "faults": [fault.model_dump(mode="json") for fault in faults]}
+    lines = [str(fault) for fault in faults] or ["every byte is as it was sealed"]
+    return Answer(document, lines, refused=bool(faults))
+
+
+@command
+@click.argument("version")
+@click.option("--to", "destination", required=True, help="A folder to publish to.")
+@work_option
+def publish(version: str, destination: str, work: Path) -> Answer:
+    """Publish VERSION to a folder laid out exactly like a Hub dataset repository."""
+    from flows.publish import publish_release
+
+    published = publish_release(version, destination, work)
+    return Answer(
+        {"version": version, "to": str(published)},
+        [f'{version} is in {published}; read it with datasets.load_dataset("{published}")'],
+    )
+
+
+@command
+@click.argument("release")
+@work_option
+@click.option("--out", type=FOLDER, default="runs/latest", show_default=True)
+@click.option("--recipe", type=FILE, help="YAML training recipe; default: the published network.")
+@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
+def train(release: str, work: Path, out: Path, recipe: Path | None, steps: int | None) -> Answer:
+    """Train VideoFusion on the train split of RELEASE (a version, or a published folder)."""
+    from flows.progress import progress
+    from flows.train import train_release
+
+    with progress("training") as show:
+        result = train_release(release, work, out, recipe_path=recipe, steps=steps, report=show)
+    lines = [
+        f"loss {result.first_loss:.4f} -> {result.last_loss:.4f} in {result.steps} steps",
+        f"weights: {result.checkpoint}",
+    ]
+    return Answer(result.model_dump(mode="json"), lines)
+
+
+@command
+@click.argument("infrared", type=ANYTHING)
+@click.argument("visible", type=ANYTHING)
+@click.argument("out", type=FILE)
+@click.option("--weights", type=FILE, required=True, help="Checkpoint made by twinband train.")
+def fuse(infrared: Path, visible: Path, out: Path, weights: Path) -> Answer:
+    """Fuse two registered videos into the mp4 OUT."""
+    from flows.fuse import fuse_videos
+    from flows.progress import progress
+
+    with progress("fusing") as show:
+        frames = fuse_videos(infrared, visible, out, weights, report=show)
+    return Answer({"fused": str(out), "frames": frames}, [f"{frames} frames in {out}"])
