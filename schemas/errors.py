@@ -59,3 +59,7 @@ class TrainError(TwinbandError):
 
 class FuseError(TwinbandError):
     """Two videos cannot be fused."""
+
+
+class SimulateError(TwinbandError):
+    """A simulated rig cannot film into the folder it was given."""

@@ -82,6 +82,20 @@ class RegisterFacts(StrictModel):
     )
 
 
+class Alignment(StrictModel):
+    """How two videos lie to each other in time and space; the answer of `twinband align`."""
+
+    accepted: bool
+    reason: str | None = Field(description="Why not, where it was refused.")
+    offset_s: float | None = None
+    drift_ppm: float | None = None
+    sync_confidence: float | None = None
+    homography: Matrix3x3 | None = Field(None, description="Visible pixels to infrared pixels.")
+    registration_confidence: float | None = None
+    mean_residual_px: float | None = None
+    pairs: int | None = None
+
+
 class ClipQuality(StrictModel):
     """Figures by which people judge a clip."""
 

@@ -18,6 +18,19 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 """Lowest and highest value of a uniform draw; equal ends fix the value."""
 
 
+NoiseRange = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=64)], Annotated[float, Field(ge=0, le=64)]],
+    AfterValidator(_ordered),
+]
+"""Standard deviations in grey levels; four times 64 already spans all 256 of them."""
+
+BlurRange = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=16)], Annotated[float, Field(ge=0, le=16)]],
+    AfterValidator(_ordered),
+]
+"""Standard deviations in pixels; the widest blur measured is 2 (CAPTURE.md section 1)."""
+
+
 class IngestRecipe(StrictModel):
     """How raw files are read and measured."""
 
@@ -73,10 +86,10 @@ class StripeNoise(StrictModel):
     """Static column stripes and white noise, in grey levels of 0..255 (CAPTURE.md section 1)."""
 
     kind: Literal["stripe-noise"] = "stripe-noise"
-    stripe_sigma_levels: Range = Field(
+    stripe_sigma_levels: NoiseRange = Field(
         (7.0, 12.0), description="Standard deviation of the column offsets, drawn once a clip."
     )
-    white_sigma_levels: Range = Field(
+    white_sigma_levels: NoiseRange = Field(
         (9.0, 14.0), description="Standard deviation of the noise new in every frame."
     )
 
@@ -85,7 +98,7 @@ class GaussianBlur(StrictModel):
     """Isotropic blur, the same in every frame of a clip (CAPTURE.md section 1)."""
 
     kind: Literal["gaussian-blur"] = "gaussian-blur"
-    sigma_px: Range = Field((1.0, 2.0), description="Standard deviation, pixels, one a clip.")
+    sigma_px: BlurRange = Field((1.0, 2.0), description="Standard deviation, pixels, one a clip.")
 
 
 Degradation = Annotated[StripeNoise | GaussianBlur, Field(discriminator="kind")]

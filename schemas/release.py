@@ -9,8 +9,12 @@ from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel, Vers
 from schemas.catalog import Dataset, Split, SplitRule
 from schemas.facts import ClipQuality, Rejection
 from schemas.recipe import Recipe
+from schemas.store import StoredFile
 
 MANIFEST_NAME = "release.json"
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""Every split, in the order people name them."""
 
 
 class ReleaseClip(StrictModel):
@@ -53,7 +57,7 @@ class Statistics(StrictModel):
 
 
 class Release(StrictModel):
-    """The manifest of a release; `root_hash` stands for everything in it but the version."""
+    """The manifest of a release; `root_hash` stands for all of it but the version and `files`."""
 
     schema_version: Literal[1] = 1
     version: Version
@@ -64,20 +68,36 @@ class Release(StrictModel):
     rejections: tuple[Rejection, ...]
     statistics: Statistics | None = Field(description="None where no clip is in the train split.")
     root_hash: Sha256
+    files: tuple[StoredFile, ...] = Field(
+        (),
+        description="Card, index and picture beside this file: made from the rest, so outside the "
+        "root hash (a newer Parquet or PNG encoder writes other bytes of the same content).",
+    )
 
     def split_counts(self) -> dict[str, int]:
-        """Clips in each split that has any."""
-        counts: dict[str, int] = {}
-        for clip in self.clips:
-            counts[clip.split] = counts.get(clip.split, 0) + 1
-        return counts
+        """Clips in each split that has any: train, val, test."""
+        splits = [clip.split for clip in self.clips]
+        return {split: splits.count(split) for split in SPLITS if split in splits}
 
     def content_hash(self) -> str:
         """The sha256 that `root_hash` must be."""
-        content = self.model_dump(mode="json", exclude={"version", "root_hash"})
+        content = self.model_dump(mode="json", exclude={"version", "root_hash", "files"})
         content["dataset"].pop("data_root")
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def sealed(self) -> Self:
         """The same release with its root hash computed."""
         return self.model_copy(update={"root_hash": self.content_hash()})
+
+
+class Publication(StrictModel):
+    """What publishing a release moved."""
+
+    version: Version
+    destination: str
+    files_sent: int
+    bytes_sent: int
+    files_kept: int = Field(
+        description="Found at the destination, byte for byte as they should be."
+    )
+    clips_removed: int = Field(description="Of the release that was published there before.")

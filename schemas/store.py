@@ -174,7 +174,10 @@ class ClipAttributes(StrictModel):
 class StoredFile(StrictModel):
     """One file of a clip store."""
 
-    path: str = Field(description="Relative to the store, with forward slashes.")
+    path: str = Field(
+        pattern=r"^\.?\w[\w.-]*(/\.?\w[\w.-]*)*$",
+        description="Relative to the store and inside it, with forward slashes.",
+    )
     size_bytes: int = Field(ge=0)
     sha256: Sha256
 
@@ -207,3 +210,12 @@ def files_hash(clip: str, fingerprint: str, files: tuple[StoredFile, ...]) -> st
     """The sha256 that stands for all the files of a clip store."""
     listed = [file.model_dump(mode="json") for file in files]
     return hashlib.sha256(canonical_json([clip, fingerprint, listed]).encode()).hexdigest()
+
+
+class Fault(StrictModel):
+    """One thing that is wrong with a clip store."""
+
+    clip: str
+    array: str | None = Field(description="None where the file belongs to no array.")
+    file: str = Field(description="Relative to the store, with forward slashes.")
+    what: str

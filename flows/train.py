@@ -1,0 +1,73 @@
+"""Training on a release, as the command line asks for it."""
+
+from pathlib import Path
+
+from flows.progress import Show, silence
+from model.clips import ClipWindows
+from model.train import TrainingResult, train
+from pipeline.workspace import Workspace
+from schemas.errors import ReleaseError
+from schemas.training import TrainingRecipe
+from schemas.yaml_files import load_yaml
+
+
+def train_release(
+    release: str,
+    root: Path,
+    run_folder: Path,
+    recipe: TrainingRecipe,
+    report: Show = silence,
+) -> TrainingResult:
+    """Train on the train split of a release and leave weights and log in `run_folder`.
+
+    Args:
+        release: a version of the workspace, or a folder that holds a release.json.
+        root: the workspace's folder.
+        run_folder: where the run goes.
+        recipe: the choices.
+        report: told of every step and its loss.
+
+    Raises:
+        ReleaseError: there is no such release.
+        StoreError, TrainError: a clip cannot be read, or training cannot go on.
+    """
+    windows = ClipWindows(
+        release_folder(release, root),
+        split="train",
+        frames=recipe.frames,
+        crop=recipe.crop,
+        seed=recipe.seed,
+    )
+    return train(
+        windows,
+        recipe,
+        run_folder,
+        lambda step, loss: report(step, recipe.steps, f"loss {loss:.4f}"),
+    )
+
+
+def release_folder(release: str, root: Path) -> Path:
+    """The folder of a release, named by its version or by its path.
+
+    Raises:
+        ReleaseError: neither is there.
+    """
+    candidates = (Workspace(root).release(release), Path(release))
+    for folder in candidates:
+        if (folder / "release.json").is_file():
+            return folder
+    raise ReleaseError(
+        f"{release} is neither a release in {root} nor a folder with a release.json; "
+        "check --work, or run twinband release first"
+    )
+
+
+def training_recipe(path: Path | None, **overrides: int | None) -> TrainingRecipe:
+    """The recipe of a YAML file, or the published one, with single numbers set by hand.
+
+    Raises:
+        CatalogError: the file has problems.
+    """
+    recipe = load_yaml(path, TrainingRecipe) if path is not None else TrainingRecipe()
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return TrainingRecipe.model_validate(recipe.model_dump() | given)

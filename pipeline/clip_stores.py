@@ -1,0 +1,382 @@
+"""Writes, opens and verifies clip stores; half a store never stands under its final name."""
+
+import errno
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from zarr.errors import ZarrUserWarning
+from zarr.storage import LocalStore
+
+from pipeline.workspace import Workspace
+from schemas.base import canonical_json
+from schemas.errors import StoreError
+from schemas.store import (
+    CLIP_STORE,
+    MANIFEST_NAME,
+    SHARD_PAIRS,
+    ClipAttributes,
+    ClipManifest,
+    Fault,
+    StoredFile,
+    array_layout,
+)
+
+MAX_MANIFEST_BYTES = 64 * 2**20
+"""Longest manifest that is read: some 300,000 files, the shards of a recording of many days."""
+
+CHANNELS = 3
+"""Samples of a visible pixel: red, green, blue."""
+
+
+class ClipWriter:
+    """Writes one clip store in blocks of whole shards and seals it; one writer per store.
+
+    Everything lies in the staging folder until `seal` renames it to its final name. Leaving the
+    `with` block without sealing removes what was staged. Equal input gives equal bytes.
+    """
+
+    def __init__(
+        self, workspace: Workspace, attributes: ClipAttributes, streams: Sequence[str]
+    ) -> None:
+        """Prepare a store for `attributes.pairs` pairs of the frame arrays named in `streams`."""
+        self._final = workspace.clip(attributes.clip, attributes.fingerprint)
+        self._staged = workspace.staging / f"{attributes.clip}.{uuid4().hex}"
+        self._attributes = attributes
+        self._streams = tuple(streams)
+        self._pairs = 0
+
+    def __enter__(self) -> Self:
+        self._staged.mkdir(parents=True)
+        try:
+            self._group = zarr.create_group(
+                LocalStore(self._staged), attributes=self._attributes.model_dump(mode="json")
+            )
+            self._arrays = {name: self._create(name) for name in self._streams}
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._discard()
+
+    def write(self, block: Mapping[str, NDArray[np.generic]]) -> None:
+        """Append one shard of pairs to every stream.
+
+        Args:
+            block: stream name -> frames, time first; SHARD_PAIRS pairs, fewer in the last block.
+
+        Raises:
+            ValueError: streams, length, shape or dtype are not those announced.
+            OSError: the disk is full or failing.
+        """
+        pairs = min(SHARD_PAIRS, self._attributes.pairs - self._pairs)
+        if pairs == 0 or set(block) != set(self._streams):
+            raise ValueError(
+                f"got {sorted(block)} after {self._pairs} pairs; {sorted(self._streams)} and "
+                f"{self._attributes.pairs} pairs were announced"
+            )
+        for name, frames in block.items():
+            array = self._arrays[name]
+            expected = (pairs, *array.shape[1:])
+            if frames.shape != expected or frames.dtype != array.dtype:
+                raise ValueError(
+                    f"{name}: {frames.shape} {frames.dtype} must be {expected} {array.dtype}"
+                )
+            array[self._pairs : self._pairs + pairs] = frames
+        self._pairs += pairs
+
+    def seal(self, *, time_s: NDArray[np.float64], valid: NDArray[np.bool_]) -> ClipManifest:
+        """Write the small arrays and the manifest, sync all of it, and give it its final name.
+
+        A sealed store of the same content that already stands there is kept, and is the result.
+
+        Args:
+            time_s: seconds since the clip's first pair, shape (pairs,).
+            valid: where both cameras see the scene, shape (height, width).
+
+        Raises:
+            ValueError: pairs are missing, or a shape or dtype is not the announced one.
+            StoreError: something else stands under the final name.
+            OSError: the disk is full or failing.
+        """
+        if self._pairs != self._attributes.pairs:
+            raise ValueError(f"{self._pairs} of {self._attributes.pairs} pairs were written")
+        for name, values in (("time_s", time_s), ("valid", valid)):
+            array = self._create(name)
+            if values.shape != array.shape or values.dtype != array.dtype:
+                raise ValueError(
+                    f"{name}: {values.shape} {values.dtype} must be {array.shape} {array.dtype}"
+                )
+            array[...] = values
+        _consolidate(self._staged)
+        manifest = ClipManifest.seal(
+            self._attributes.clip, self._attributes.fingerprint, _synced_files(self._staged)
+        )
+        _write_synced(self._staged / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+        _publish(self._staged, self._final, manifest)
+        return manifest
+
+    def _create(self, name: str) -> zarr.Array[Any]:
+        spec = CLIP_STORE[name]
+        sizes = {
+            "time": self._attributes.pairs,
+            "y": self._attributes.height,
+            "x": self._attributes.width,
+            "channel": CHANNELS,
+        }
+        shape = tuple(sizes[axis] for axis in spec.axes)
+        layout = array_layout(name, shape, self._attributes.profile)
+        to_bytes, *compressors = layout.codecs
+        return self._group.create_array(
+            name,
+            shape=shape,
+            dtype=spec.dtype,
+            chunks=layout.chunks,
+            shards=layout.shards,
+            filters=None,
+            serializer=to_bytes,
+            compressors=compressors,
+            fill_value=0,
+            dimension_names=spec.axes,
+            config={"write_empty_chunks": True},
+        )
+
+    def _discard(self) -> None:
+        shutil.rmtree(self._staged, ignore_errors=True)
+
+
+def read_manifest(store: Path) -> ClipManifest:
+    """The manifest that seals `store`.
+
+    Raises:
+        StoreError: the store is not sealed, or its manifest is damaged.
+    """
+    manifest = _parse_manifest(store)
+    if not manifest.is_consistent():
+        raise StoreError(
+            f"{store / MANIFEST_NAME} is damaged: its root hash {manifest.root_hash} is not that "
+            f"of the files it lists; {_remedy(store)}"
+        )
+    return manifest
+
+
+def is_sealed(store: Path) -> bool:
+    """Whether `store` was finished under the name it bears; its files are not looked at."""
+    try:
+        return _misplaced(store, read_manifest(store)) is None
+    except StoreError:
+        return False
+
+
+def verify_clip(
+    store: Path, *, quick: bool = False, expected_root_hash: str | None = None
+) -> list[Fault]:
+    """Everything wrong with `store`: missing, extra, truncated and changed files, by name.
+
+    Args:
+        store: the folder of the clip store.
+        quick: compare names and sizes alone; otherwise every byte is read.
+        expected_root_hash: what a release says the root hash is; None: not asked.
+    """
+    clip = store.parent.name
+    try:
+        manifest = _parse_manifest(store)
+    except StoreError as error:
+        return [Fault(clip=clip, array=None, file=MANIFEST_NAME, what=str(error))]
+    faults = [
+        Fault(clip=clip, array=None, file=MANIFEST_NAME, what=what)
+        for what in _manifest_faults(store, manifest, expected_root_hash)
+    ]
+    listed = {file.path: file for file in manifest.files}
+    present = {path.relative_to(store).as_posix(): path for path in _files(store)}
+    for name in sorted((listed.keys() | present.keys()) - {MANIFEST_NAME}):
+        what = _file_fault(present.get(name), listed.get(name), quick=quick)
+        if what is not None:
+            faults.append(Fault(clip=clip, array=_array_of(name), file=name, what=what))
+    return faults
+
+
+def array_hashes(manifest: ClipManifest) -> dict[str, str]:
+    """A sha256 over the files of each array: their names, sizes and hashes."""
+    files: dict[str, list[object]] = {}
+    for file in manifest.files:
+        if (array := _array_of(file.path)) is not None:
+            files.setdefault(array, []).append(file.model_dump(mode="json"))
+    return {
+        array: hashlib.sha256(canonical_json(listed).encode()).hexdigest()
+        for array, listed in sorted(files.items())
+    }
+
+
+def open_clip(store: Path) -> tuple[zarr.Group, ClipAttributes]:
+    """The zarr group of a sealed store, read only, with its attributes.
+
+    A file that is missing would read as black frames, so names and sizes are compared first.
+
+    Raises:
+        StoreError: the store is not sealed, or files or attributes are damaged.
+    """
+    manifest = read_manifest(store)
+    for fault in verify_clip(store, quick=True, expected_root_hash=manifest.root_hash):
+        raise StoreError(f"{store}: {fault.file}: {fault.what}; {_remedy(store)}")
+    group = zarr.open_group(LocalStore(store, read_only=True), mode="r", zarr_format=3)
+    try:
+        return group, ClipAttributes.model_validate(group.attrs.asdict())
+    except ValidationError as error:
+        raise StoreError(f"{store}: attributes: {error}; {_remedy(store)}") from error
+
+
+def clear_staging(workspace: Workspace) -> None:
+    """Delete what dead builds left behind; for the owner of the workspace's lock alone."""
+    if workspace.staging.exists():
+        shutil.rmtree(workspace.staging)
+
+
+def _parse_manifest(store: Path) -> ClipManifest:
+    path = store / MANIFEST_NAME
+    if not path.is_file():
+        raise StoreError(f"{store} is not sealed: it has no {MANIFEST_NAME}; {_remedy(store)}")
+    with path.open("rb") as file:
+        content = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise StoreError(f"{path} is longer than {MAX_MANIFEST_BYTES} bytes; {_remedy(store)}")
+    try:
+        return ClipManifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "content"
+        raise StoreError(f"{path} is damaged: {where}: {first['msg']}; {_remedy(store)}") from error
+
+
+def _consolidate(store: Path) -> None:
+    """Repeat the arrays' metadata in the group's, sorted.
+
+    Readers then need not list the folder, which zarr-python does not do without a warning about
+    the manifest. Readers that do not know consolidated metadata pass over it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+        zarr.consolidate_metadata(LocalStore(store), zarr_format=3)
+
+
+def _remedy(store: Path) -> str:
+    return f"delete {store} and build again"
+
+
+def _manifest_faults(
+    store: Path, manifest: ClipManifest, expected_root_hash: str | None
+) -> Iterator[str]:
+    if not manifest.is_consistent():
+        yield f"its root hash {manifest.root_hash} is not that of the files it lists"
+    if expected_root_hash is not None and manifest.root_hash != expected_root_hash:
+        yield f"its root hash {manifest.root_hash} should be {expected_root_hash}"
+    if (misplaced := _misplaced(store, manifest)) is not None:
+        yield misplaced
+
+
+def _misplaced(store: Path, manifest: ClipManifest) -> str | None:
+    belongs = Path(Workspace.clip_path(manifest.clip, manifest.fingerprint))
+    if (store.parent.name, store.name) == (belongs.parent.name, belongs.name):
+        return None
+    return f"it is the manifest of {belongs}, not of {store}"
+
+
+def _file_fault(path: Path | None, listed: StoredFile | None, *, quick: bool) -> str | None:
+    """What is wrong with one file, if anything; `path` and `listed` are not both None."""
+    if listed is None or path is None:
+        return "missing" if path is None else "not listed in the manifest"
+    if path.is_symlink() or not path.is_file():
+        return "not a plain file"
+    size_bytes = path.stat().st_size
+    if size_bytes != listed.size_bytes:
+        return f"{size_bytes} bytes long instead of {listed.size_bytes}"
+    if quick:
+        return None
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"cannot be read: {error}"
+    if found != listed.sha256:
+        return f"changed: its sha256 is {found} instead of {listed.sha256}"
+    return None
+
+
+def _array_of(path: str) -> str | None:
+    top, _, rest = path.partition("/")
+    return top if rest and top in CLIP_STORE else None
+
+
+def _files(store: Path) -> Iterator[Path]:
+    """Everything below `store` that is not a plain folder."""
+    for folder, inner, names in os.walk(store):
+        links = [name for name in inner if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in [*links, *names])
+
+
+def _synced_files(store: Path) -> tuple[StoredFile, ...]:
+    """Every file of `store`, on the disk for good, hashed as it reads back."""
+    files: list[StoredFile] = []
+    for path in sorted(_files(store)):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            files.append(
+                StoredFile(
+                    path=path.relative_to(store).as_posix(),
+                    size_bytes=os.fstat(file.fileno()).st_size,
+                    sha256=hashlib.file_digest(file, "sha256").hexdigest(),
+                )
+            )
+    for folder, _, _ in os.walk(store, topdown=False):
+        _sync_folder(Path(folder))
+    return tuple(files)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
+def _publish(staged: Path, final: Path, manifest: ClipManifest) -> None:
+    """Rename `staged` to `final`, or keep the equal store that is already there."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staged.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        for fault in verify_clip(final, quick=True, expected_root_hash=manifest.root_hash):
+            raise StoreError(
+                f"{final} exists with other content: {fault.file}: {fault.what}; {_remedy(final)}"
+            ) from error
+    for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk, not only the files' content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

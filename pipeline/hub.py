@@ -1,0 +1,308 @@
+"""Where releases lie: read, written whole, and sent to a folder laid out like a Hub repository."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.clip_stores import read_manifest, verify_clip
+from schemas.errors import PublishError, ReleaseError, StoreError
+from schemas.release import MANIFEST_NAME, Publication, Release, ReleaseClip
+from schemas.store import MANIFEST_NAME as CLIP_MANIFEST_NAME
+from schemas.store import StoredFile
+
+PARTIAL = ".publishing"
+"""Folder at a destination that holds what is on its way; its presence marks an unfinished send."""
+
+BLOCK_BYTES = 2**20
+
+IGNORED = re.compile(r"\.git|\.gitattributes|\.gitignore|\.cache")
+"""What git and the Hub's own client leave in a clone; neither read nor touched."""
+
+OURS = re.compile(
+    rf"README\.md|{re.escape(MANIFEST_NAME)}|index|index/[a-z]+\.parquet|assets|assets/[\w-]+\.png"
+    r"|clips|clips/[a-z0-9-]+|clips/[a-z0-9-]+/[0-9a-f]{32}\.zarr"
+)
+"""Every path a published release has above and at its clip stores."""
+
+
+def read_release(folder: Path) -> Release:
+    """The release whose manifest lies in `folder`.
+
+    Raises:
+        ReleaseError: there is none, or it is damaged.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        release = Release.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ReleaseError(
+            f"{path}: cannot be read: {error.strerror}; check the version"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "content"
+        raise ReleaseError(f"{path}: damaged: {where}: {first['msg']}; {_RESTORE}") from error
+    if release.root_hash != release.content_hash():
+        raise ReleaseError(
+            f"{path}: damaged: root_hash is {release.root_hash} and its content gives "
+            f"{release.content_hash()}; {_RESTORE}"
+        )
+    return release
+
+
+_RESTORE = "bring back a copy, or delete the folder and release again"
+
+
+@contextmanager
+def new_folder(staged: Path, final: Path) -> Iterator[Path]:
+    """A folder to fill that appears under its final name whole, or not at all."""
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+        _sync_tree(staged)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(final)
+        _sync_folder(final.parent)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def listed_files(folder: Path) -> tuple[StoredFile, ...]:
+    """Every file below `folder` with size and hash, sorted by path."""
+    return tuple(
+        stored_file(path, path.relative_to(folder).as_posix())
+        for path in sorted(folder.rglob("*"))
+        if not path.is_dir()
+    )
+
+
+def stored_file(path: Path, name: str) -> StoredFile:
+    """Size and hash of a file, listed under `name`."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return StoredFile(path=name, size_bytes=os.fstat(file.fileno()).st_size, sha256=digest)
+
+
+class FolderSender:
+    """Sends one release to a folder, sealing it with release.json at the very end.
+
+    Clips go first, each under a temporary name until it is whole. From the moment anything that an
+    older release relies on is changed until the new release is complete, there is no release.json.
+    """
+
+    def __init__(self, release: Release, source: Path, clips_root: Path, destination: Path) -> None:
+        """Prepare sending `release`, its folder `source`, its stores below `clips_root`."""
+        self._release = release
+        self._source = source
+        self._clips_root = clips_root
+        self._destination = destination
+        self._partial = destination / PARTIAL
+        self._sent: list[StoredFile] = []
+        self._kept = 0
+        self._removed = 0
+
+    def send(self) -> Publication:
+        """Bring over what is missing or different; equal files are left as they are.
+
+        Raises:
+            PublishError: the destination holds something else or is in use, a clip is not what
+                the release lists, or the disk is full or failing.
+        """
+        try:
+            self._destination.mkdir(parents=True, exist_ok=True)
+            with _sole_sender(self._destination):
+                _refuse_foreign(self._destination, self._release)
+                self._partial.mkdir(exist_ok=True)
+                for clip in self._release.clips:
+                    self._send_clip(clip)
+                self._remove_others()
+                manifest = stored_file(self._source / MANIFEST_NAME, MANIFEST_NAME)
+                for file in (*self._release.files, manifest):
+                    self._send_file(file)
+                shutil.rmtree(self._partial)
+                _sync_folder(self._destination)
+        except OSError as error:
+            raise PublishError(
+                f"{error.filename or self._destination}: {error.strerror or error}; mend it and "
+                "publish again: what has arrived is kept"
+            ) from error
+        return Publication(
+            version=self._release.version,
+            destination=str(self._destination),
+            files_sent=len(self._sent),
+            bytes_sent=sum(file.size_bytes for file in self._sent),
+            files_kept=self._kept,
+            clips_removed=self._removed,
+        )
+
+    def _send_clip(self, clip: ReleaseClip) -> None:
+        source, target = self._clips_root / clip.store, self._destination / clip.store
+        try:
+            manifest = read_manifest(source)
+        except StoreError as error:
+            raise PublishError(f"clip {clip.clip} cannot be sent: {error}") from error
+        if manifest.root_hash != clip.root_hash:
+            raise PublishError(
+                f"clip {clip.clip}: {source} has the root hash {manifest.root_hash} and the "
+                f"release lists {clip.root_hash}; delete {source} and build again"
+            )
+        files = (*manifest.files, stored_file(source / CLIP_MANIFEST_NAME, CLIP_MANIFEST_NAME))
+        if target.exists() and not verify_clip(target, expected_root_hash=clip.root_hash):
+            self._kept += len(files)
+            return
+        staged = self._partial / f"{clip.clip}.{clip.fingerprint}"
+        if target.exists():
+            self._unseal()
+            shutil.rmtree(staged, ignore_errors=True)
+            target.rename(staged)
+        for file in files:
+            self._bring(source / file.path, staged / file.path, file)
+        wanted = {staged / file.path for file in files}
+        for path in [
+            path for path in staged.rglob("*") if not path.is_dir() and path not in wanted
+        ]:
+            path.unlink()
+        _sync_tree(staged)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(target)
+        _sync_folder(target.parent)
+
+    def _send_file(self, file: StoredFile) -> None:
+        """Card, index, picture, manifest: staged, then put in the place of what was there."""
+        target = self._destination / file.path
+        if _is_equal(target, file):
+            self._kept += 1
+            return
+        self._unseal()
+        staged = self._partial / target.name
+        self._bring(self._source / file.path, staged, file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged.replace(target)
+        _sync_folder(target.parent)
+
+    def _bring(self, source: Path, target: Path, file: StoredFile) -> None:
+        """Copy one file, unless an earlier try did, and prove that it is the one listed."""
+        if _is_equal(target, file):
+            self._kept += 1
+            return
+        target.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        found = hashlib.sha256()
+        with source.open("rb") as reading, target.open("wb") as writing:
+            while block := reading.read(BLOCK_BYTES):
+                found.update(block)
+                writing.write(block)
+        if found.hexdigest() != file.sha256:
+            target.unlink()
+            raise PublishError(
+                f"{source}: changed since it was sealed: its sha256 is {found.hexdigest()} instead "
+                f"of {file.sha256}; see twinband verify {self._release.version}, delete what it "
+                "names and build again"
+            )
+        self._sent.append(file)
+
+    def _remove_others(self) -> None:
+        """Take away clips and small files that only the release before had."""
+        stores = {self._destination / clip.store for clip in self._release.clips}
+        for store in set(self._destination.glob("clips/*/*.zarr")) - stores:
+            self._unseal()
+            gone = self._partial / f"{store.parent.name}.{store.name}.gone"
+            shutil.rmtree(gone, ignore_errors=True)
+            store.rename(gone)
+            shutil.rmtree(gone)
+            self._removed += 1
+            if not any(store.parent.iterdir()):
+                store.parent.rmdir()
+        files = {self._destination / file.path for file in self._release.files}
+        for folder in ("index", "assets"):
+            for path in set(self._destination.glob(f"{folder}/*")) - files:
+                self._unseal()
+                path.unlink()
+
+    def _unseal(self) -> None:
+        """Before what the sealed release relies on changes, its seal goes."""
+        (self._destination / MANIFEST_NAME).unlink(missing_ok=True)
+        _sync_folder(self._destination)
+
+
+def _refuse_foreign(destination: Path, release: Release) -> None:
+    """Make sure that nothing at the destination is anybody else's."""
+    manifest = destination / MANIFEST_NAME
+    begun = (destination / PARTIAL).is_dir()
+    for path in _down_to_the_stores(destination):
+        name = path.relative_to(destination).as_posix()
+        ours = OURS.fullmatch(name) is not None and not path.is_symlink()
+        if not ours or not (begun or manifest.is_file()):
+            raise PublishError(
+                f"{destination} holds {name}, which no release put there; "
+                "name an empty folder, or one that an earlier release was published to"
+            )
+    if manifest.is_file():
+        try:
+            there = read_release(destination)
+        except ReleaseError as error:
+            raise PublishError(
+                f"{destination} holds a {MANIFEST_NAME} that is none of ours or damaged: {error}; "
+                "name an empty folder"
+            ) from error
+        if there.dataset.name != release.dataset.name:
+            raise PublishError(
+                f"{destination} holds release {there.version} of {there.dataset.name}, not of "
+                f"{release.dataset.name}; name another folder"
+            )
+
+
+def _down_to_the_stores(destination: Path) -> Iterator[Path]:
+    """Every path at a destination, as far down as the clip stores; their files are verified."""
+    for path in sorted(destination.iterdir()):
+        if IGNORED.fullmatch(path.name) or path.name == PARTIAL:
+            continue
+        yield path
+        if path.name in ("index", "assets", "clips") and path.is_dir() and not path.is_symlink():
+            yield from sorted(path.iterdir())
+            if path.name == "clips":
+                yield from sorted(path.glob("*/*"))
+
+
+@contextmanager
+def _sole_sender(destination: Path) -> Iterator[None]:
+    """Hold the folder against other senders; the system frees it when the holder dies."""
+    descriptor = os.open(destination, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise PublishError(
+            f"{destination} is being published to by another twinband; wait for it to finish"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _is_equal(path: Path, file: StoredFile) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size_bytes:
+        return False
+    return stored_file(path, file.path) == file
+
+
+def _sync_tree(folder: Path) -> None:
+    """Bring every file and name below `folder` to the disk for good."""
+    for inner, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync_folder(Path(inner, name))
+        _sync_folder(Path(inner))
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

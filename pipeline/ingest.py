@@ -1,0 +1,347 @@
+"""Ingest: what the files of a recording hold, measured in one pass over each."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video_files import (
+    Band,
+    Frame,
+    StreamProbe,
+    content_hash,
+    probe,
+    read_frames,
+    read_frames_at,
+    read_timestamps,
+)
+from pipeline.workspace import Workspace, load, save, save_arrays
+from schemas.base import fingerprint
+from schemas.catalog import Camera, Recording, RecordingPlan
+from schemas.errors import IngestError
+from schemas.facts import IngestFacts, StreamFacts, ToneMapping
+from schemas.recipe import IngestRecipe
+
+STAGE_VERSION = 1
+"""Raised with any change that moves a number below."""
+
+GRID = (6, 8)
+"""Rows and columns of regions whose motion is kept; coarse, as the views are not yet registered."""
+
+MOTION_PX = 96
+"""Shorter side of the grey images motion is measured on: noise averages out, people do not."""
+
+TONE_FRAMES = 64
+"""Frames whose counts are pooled for the tone mapping; they are spread over the recording."""
+
+GAP_PERIODS = 1.5
+"""A spacing beyond so many median ones hides a lost frame; jitter stays below half a period."""
+
+NEUTRAL_CHROMA_LEVELS = 6.0
+"""Mean distance of a pixel's channels below which a stream is grey: codecs leave 1 to 2 levels."""
+
+COUNTS_PER_LEVEL = 256.0
+"""16-bit counts per grey level, for motion in grey levels before any tone mapping is known."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What one pass over a stream yields for each frame."""
+
+    motion: NDArray[np.float32]
+    """Mean absolute difference to the frame before, by region, grey levels, (T, rows, columns)."""
+    repeated: NDArray[np.bool_]
+    """Equal to the frame before, (T,)."""
+    dead: NDArray[np.bool_]
+    """One single value all over, (T,)."""
+
+
+def measure(frames: Iterable[Frame]) -> Signals:
+    """Motion by region, repeated and dead frames of a stream, in constant memory per frame.
+
+    Args:
+        frames: grey (H, W) or RGB (H, W, 3), all of one size.
+    """
+    motion: list[NDArray[np.float32]] = []
+    repeated: list[bool] = []
+    dead: list[bool] = []
+    before: Frame | None = None
+    small_before: NDArray[np.float32] | None = None
+    for frame in frames:
+        small = _small_grey(frame)
+        repeated.append(before is not None and np.array_equal(frame, before))
+        dead.append(bool((frame == frame.flat[0]).all()))
+        change = np.abs(small - (small if small_before is None else small_before))
+        motion.append(cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA))
+        before, small_before = frame, small
+    return Signals(
+        motion=np.array(motion, np.float32).reshape(-1, *GRID),
+        repeated=np.array(repeated, bool),
+        dead=np.array(dead, bool),
+    )
+
+
+def _small_grey(frame: Frame) -> NDArray[np.float32]:
+    """A small grey image of a frame, grey levels of 8 bits."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim > 2 else frame
+    scale = min(1.0, MOTION_PX / min(grey.shape))
+    size = (max(GRID[1], round(grey.shape[1] * scale)), max(GRID[0], round(grey.shape[0] * scale)))
+    small = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    levels = small / COUNTS_PER_LEVEL if frame.dtype == np.uint16 else small
+    return np.asarray(levels, np.float32)
+
+
+def tone_mapping(frames: Iterable[Frame], recipe: IngestRecipe) -> ToneMapping:
+    """One linear mapping of counts to grey levels for a whole recording, so that nothing flickers.
+
+    The range is that of percentiles pooled over all frames given (CAPTURE.md section 4); frames of
+    one single value are left out.
+
+    Args:
+        frames: counts, (H, W) uint16.
+        recipe: its percentiles are used.
+    """
+    histogram = np.zeros(2**16, np.int64)
+    for frame in frames:
+        if (frame != frame.flat[0]).any():
+            histogram += np.bincount(frame.ravel(), minlength=2**16)
+    share = np.cumsum(histogram) / max(1, histogram.sum())
+    low, high = (int(np.searchsorted(share, p / 100)) for p in recipe.tone_percentiles)
+    return ToneMapping(low_counts=low, high_counts=max(high, low + 1))
+
+
+def spread_indices(usable: NDArray[np.bool_], wanted: int) -> list[int]:
+    """At most `wanted` indices of usable frames, evenly spread over the recording."""
+    indices = np.flatnonzero(usable)
+    places = np.linspace(0, indices.size - 1, min(wanted, indices.size)).round().astype(int)
+    return [int(index) for index in indices[places]]
+
+
+def count_missing(times_s: NDArray[np.float64]) -> int:
+    """Frames that were lost, judged by spacings of more than one period."""
+    spacing_s = np.diff(times_s)
+    periods = spacing_s / np.median(spacing_s)
+    return int((np.rint(periods[periods > GAP_PERIODS]) - 1).sum())
+
+
+def check_camera(
+    found: StreamProbe, band: Band, recording: Recording, camera: Camera
+) -> str | None:
+    """What is wrong with the size of a stream, if anything."""
+    if (found.width, found.height) == (camera.width, camera.height):
+        return None
+    return (
+        f"{getattr(recording, band)}: is {found.width}x{found.height} and the rig's {band} camera "
+        f"{camera.width}x{camera.height}; correct the file or the rig"
+    )
+
+
+def looks_swapped(probes: Mapping[Band, StreamProbe], plan: RecordingPlan) -> bool:
+    """Whether each file has the size of the other camera of the rig, and not its own."""
+    sizes = {band: (found.width, found.height) for band, found in probes.items()}
+    rig = {
+        "infrared": (plan.rig.infrared.width, plan.rig.infrared.height),
+        "visible": (plan.rig.visible.width, plan.rig.visible.height),
+    }
+    crossed = sizes["infrared"] == rig["visible"] and sizes["visible"] == rig["infrared"]
+    return crossed and rig["infrared"] != rig["visible"]
+
+
+def colorfulness(frame: NDArray[np.uint8]) -> float:
+    """Mean distance between the largest and the smallest channel of a pixel, grey levels."""
+    return float((frame.max(axis=2) - frame.min(axis=2)).mean())
+
+
+def ingest_fingerprint(plan: RecordingPlan, content_hashes: Mapping[str, str]) -> str:
+    """What the facts of ingest depend on.
+
+    Args:
+        plan: the recording and its recipe.
+        content_hashes: sha256 of every file the recording names, by its place in the recording.
+    """
+    hashes = "\n".join(f"{place} {digest}" for place, digest in sorted(content_hashes.items()))
+    return fingerprint(
+        "ingest",
+        STAGE_VERSION,
+        plan.recording.id,
+        hashes,
+        plan.recording.fps,
+        plan.recording.registered,
+        plan.rig.infrared,
+        plan.rig.visible,
+        plan.recipe.ingest,
+        plan.recipe.shard.min_pairs,
+    )
+
+
+def hash_files(plan: RecordingPlan) -> dict[str, str]:
+    """The sha256 of every file or folder a recording names, by its place in the recording."""
+    return {place: content_hash(plan.data_root / path)[0] for place, path in plan.recording.files()}
+
+
+def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
+    """Read both streams of a recording once and save what they hold.
+
+    Raises:
+        VideoError: a file is missing or damaged.
+        IngestError: a file is not what the recording or the rig says it is.
+    """
+    hashes = hash_files(plan)
+    identity = ingest_fingerprint(plan, hashes)
+    path = workspace.facts(plan.recording.id, "ingest")
+    saved = load(path, IngestFacts)
+    signals_path = workspace.signals(plan.recording.id)
+    if saved is not None and saved.fingerprint == identity and signals_path.exists():
+        return saved
+    if hashes["infrared"] == hashes["visible"]:
+        raise IngestError(
+            f"{plan.recording.infrared} and {plan.recording.visible} are the same file by content; "
+            "give each camera's own recording"
+        )
+    probes: dict[Band, StreamProbe] = {
+        "infrared": probe(plan.data_root / plan.recording.infrared, fps=plan.recording.fps),
+        "visible": probe(plan.data_root / plan.recording.visible, fps=plan.recording.fps),
+    }
+    _run_checks(plan, probes)
+    streams: dict[str, StreamFacts] = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for band, found in probes.items():
+        times_s = _run_times(plan, band, found)
+        signals = _run_measure(plan, band, found)
+        usable = ~signals.dead & ~(signals.repeated & plan.recipe.ingest.drop_repeated)
+        arrays |= {
+            f"{band}_times_s": times_s,
+            f"{band}_motion": signals.motion,
+            f"{band}_usable": usable,
+        }
+        streams[band] = _run_facts(plan, band, found, times_s, signals)
+    facts = IngestFacts(
+        recording=plan.recording.id,
+        fingerprint=identity,
+        infrared=streams["infrared"],
+        visible=streams["visible"],
+    )
+    save_arrays(arrays, signals_path)
+    save(facts, path)
+    return facts
+
+
+def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None:
+    """Refuse files that are not the cameras' own."""
+    recording = plan.recording
+    if looks_swapped(probes, plan):
+        raise IngestError(
+            f"{recording.infrared} and {recording.visible} look swapped: each has the size of the "
+            "other camera of the rig; exchange them in the catalog"
+        )
+    cameras = {"infrared": plan.rig.infrared, "visible": plan.rig.visible}
+    problems = [
+        problem
+        for band, found in probes.items()
+        if (problem := check_camera(found, band, recording, cameras[band])) is not None
+    ]
+    for band, found in probes.items():
+        folder = found.container == "folder of frames"
+        if folder and recording.fps is None and getattr(recording.timestamps, band) is None:
+            problems.append(
+                f"{getattr(recording, band)}: a folder of frames has no times; "
+                "give the recording fps or timestamps"
+            )
+        if found.times_s.size < plan.recipe.shard.min_pairs:
+            problems.append(
+                f"{getattr(recording, band)}: has {found.times_s.size} frames, fewer than the "
+                f"{plan.recipe.shard.min_pairs} pairs of the shortest clip; record longer"
+            )
+    if probes["visible"].bit_depth > 8:
+        problems.append(
+            f"{recording.visible}: has more than 8 bits a channel "
+            f"({probes['visible'].pixel_format}); if it is the infrared file, exchange the two in "
+            "the catalog, else convert it"
+        )
+    if problems:
+        raise IngestError("; ".join(problems))
+    colors: dict[Band, float] = {}
+    for band, found in probes.items():
+        if found.bit_depth > 8:
+            return
+        path = plan.data_root / getattr(recording, band)
+        colors[band] = _run_colorfulness(path)
+    if colors["visible"] < NEUTRAL_CHROMA_LEVELS / 3 and colors["infrared"] > NEUTRAL_CHROMA_LEVELS:
+        raise IngestError(
+            f"{recording.infrared} is in colour ({colors['infrared']:.1f} grey levels between "
+            f"channels) and {recording.visible} is grey ({colors['visible']:.1f}): they look "
+            "swapped; exchange them in the catalog"
+        )
+
+
+def _run_colorfulness(path: Path) -> float:
+    first = next(read_frames(path, "visible", stop=1))
+    return colorfulness(np.asarray(first, np.uint8))
+
+
+def _run_times(plan: RecordingPlan, band: Band, found: StreamProbe) -> NDArray[np.float64]:
+    """The instants of a stream: the camera's own log, else the file's presentation times."""
+    log = getattr(plan.recording.timestamps, band)
+    if log is None:
+        return found.times_s
+    times_s = read_timestamps(plan.data_root / log)
+    if times_s.size != found.times_s.size:
+        raise IngestError(
+            f"{log}: lists {times_s.size} frames and {getattr(plan.recording, band)} holds "
+            f"{found.times_s.size}; give the log that belongs to the video"
+        )
+    return times_s
+
+
+def _run_measure(plan: RecordingPlan, band: Band, found: StreamProbe) -> Signals:
+    path = plan.data_root / getattr(plan.recording, band)
+    signals = measure(read_frames(path, band))
+    if signals.dead.size != found.times_s.size:
+        raise IngestError(
+            f"{path}: {signals.dead.size} of {found.times_s.size} frames can be decoded; "
+            "copy or record it again"
+        )
+    if signals.dead.all():
+        raise IngestError(f"{path}: every frame is of one single value; check the {band} camera")
+    return signals
+
+
+def _run_facts(
+    plan: RecordingPlan,
+    band: Band,
+    found: StreamProbe,
+    times_s: NDArray[np.float64],
+    signals: Signals,
+) -> StreamFacts:
+    path = plan.data_root / getattr(plan.recording, band)
+    sha256, size_bytes = content_hash(path)
+    tone = None
+    if found.bit_depth > 8:
+        chosen = spread_indices(~signals.dead, TONE_FRAMES)
+        tone = tone_mapping(read_frames_at(path, band, chosen), plan.recipe.ingest)
+    logged = getattr(plan.recording.timestamps, band) is not None
+    declared = found.container == "folder of frames"
+    return StreamFacts(
+        path=getattr(plan.recording, band),
+        sha256=sha256,
+        size_bytes=size_bytes,
+        container=found.container,
+        codec=found.codec,
+        pixel_format=found.pixel_format,
+        color_range=found.color_range,
+        width=found.width,
+        height=found.height,
+        bit_depth=found.bit_depth,
+        frames=times_s.size,
+        fps=float(1 / np.median(np.diff(times_s))),
+        time_source="timestamps" if logged else "declared" if declared else "presentation",
+        first_time_s=float(times_s[0]),
+        last_time_s=float(times_s[-1]),
+        missing_frames=count_missing(times_s),
+        repeated_frames=tuple(int(n) for n in np.flatnonzero(signals.repeated)),
+        dead_frames=tuple(int(n) for n in np.flatnonzero(signals.dead)),
+        tone=tone,
+    )

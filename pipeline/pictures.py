@@ -1,0 +1,207 @@
+"""Pictures for people: both bands laid over each other, and sheets of labelled panels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.degrade import Band, DegradationDraw, Window, degrade_block
+from schemas.recipe import Degradation
+from schemas.store import ClipAttributes
+
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
+
+GROUND_SHARE = 0.9
+"""How bright the visible image lies under the infrared edges, so that both are told apart."""
+
+EDGE_COLOR = (255, 120, 0)
+"""Orange: no grey of the visible image can be taken for it."""
+
+EDGE_PERCENTILES = (80.0, 99.0)
+"""Gradients below the first are texture and noise and stay clear; the second is full colour."""
+
+EDGE_SIGMA_PX = 1.0
+"""Smoothing before the gradient: sensor noise is white, outlines are not."""
+
+PANEL_WIDTH_PX = 320
+"""Five panels and their gaps fit a 1920 pixel screen; half of a 640 pixel frame."""
+
+GAP_PX = 8
+STRIP_PX = 22
+BASELINE_PX = 7
+BACKGROUND = (255, 255, 255)
+INK = (40, 40, 40)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SCALE = 0.45
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a sheet and the words above it."""
+
+    label: str
+    image: NDArray[np.uint8]
+    """(H, W) grey levels or (H, W, 3) RGB."""
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """Panels side by side, and the words above them all."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+def overlay(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The outlines of warm and cold things in orange over the visible image in grey.
+
+    Where both images are registered, orange lines run along grey ones; where they are not, every
+    outline stands twice.
+
+    Args:
+        infrared: grey levels, (H, W).
+        visible: RGB of the same size, (H, W, 3).
+
+    Returns:
+        RGB, (H, W, 3).
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if infrared.shape != visible.shape[:2] or visible.shape[2:] != (3,):
+        raise ValueError(f"{infrared.shape=} must be the height and width of {visible.shape=}")
+    ground = GROUND_SHARE * (visible @ np.array(LUMA_WEIGHTS))  # (H, W)
+    strength = _edge_strength(infrared)[..., np.newaxis]  # (H, W, 1)
+    mixed = (1 - strength) * ground[..., np.newaxis] + strength * np.array(EDGE_COLOR)
+    picture: NDArray[np.uint8] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return picture
+
+
+def _edge_strength(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How much of an outline each pixel is, 0..1, (H, W)."""
+    smooth = cv2.GaussianBlur(
+        image.astype(np.float64), (0, 0), EDGE_SIGMA_PX, borderType=cv2.BORDER_REPLICATE
+    )
+    across = cv2.Sobel(smooth, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+    down = cv2.Sobel(smooth, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+    gradient = np.hypot(across, down)
+    faint, full = np.percentile(gradient, EDGE_PERCENTILES)
+    if full <= faint:
+        return np.zeros(image.shape)
+    strength: NDArray[np.float64] = np.clip((gradient - faint) / (full - faint), 0, 1)
+    return strength
+
+
+def clip_row(title: str, frames: Mapping[str, NDArray[np.uint8]]) -> SheetRow:
+    """A row of one instant: both bands, one laid over the other, and whatever else there is.
+
+    Args:
+        title: words above the row.
+        frames: `infrared` (H, W), `visible` (H, W, 3), and others of the same instant in the
+            order they are to stand in, such as `infrared_degraded`, `visible_degraded`, `fused`.
+    """
+    panels = {
+        "infrared": frames["infrared"],
+        "visible": frames["visible"],
+        "overlay": overlay(frames["infrared"], frames["visible"]),
+        **{name: frame for name, frame in frames.items() if name not in ("infrared", "visible")},
+    }
+    return SheetRow(title, tuple(Panel(n.replace("_", " "), frame) for n, frame in panels.items()))
+
+
+def with_degraded(
+    frames: Mapping[str, NDArray[np.uint8]], attributes: ClipAttributes, pair: int
+) -> dict[str, NDArray[np.uint8]]:
+    """One pair with its degraded frames: the stored ones, or those a loader makes while reading.
+
+    Args:
+        frames: array name -> one whole frame of the clip; both clean bands at least.
+        attributes: of the clip.
+        pair: which pair of the clip it is.
+    """
+    chains: tuple[tuple[Band, Sequence[Degradation]], ...] = (
+        ("infrared", attributes.degrade.infrared),
+        ("visible", attributes.degrade.visible),
+    )
+    whole = Window(0, 0, attributes.height, attributes.width)
+    made = dict(frames)
+    for band, chain in chains:
+        if f"{band}_degraded" in made:
+            continue
+        block = torch.from_numpy(np.atleast_3d(made[band]).copy()).permute(2, 0, 1)  # (C, H, W)
+        draw = DegradationDraw(attributes.seed, attributes.clip, band)
+        (degraded,) = degrade_block(block[None], chain, draw, first_frame=pair, window=whole)
+        made[f"{band}_degraded"] = degraded.permute(1, 2, 0).numpy().squeeze()
+    return made
+
+
+def contact_sheet(
+    rows: Sequence[SheetRow], panel_width_px: int = PANEL_WIDTH_PX
+) -> NDArray[np.uint8]:
+    """Rows of labelled panels on one white sheet.
+
+    Every panel is scaled to the same width and keeps its proportions; a row is as high as its
+    highest panel. Rows may differ in length.
+
+    Args:
+        rows: at least one row of at least one panel.
+        panel_width_px: width of a panel on the sheet, pixels.
+
+    Returns:
+        RGB, (H, W, 3).
+
+    Raises:
+        ValueError: there is no row, or a row without a panel.
+    """
+    if not rows or not all(row.panels for row in rows):
+        raise ValueError("a sheet needs at least one row, and every row at least one panel")
+    strips = [_row_strip(row, panel_width_px) for row in rows]
+    width = max(strip.shape[1] for strip in strips) + GAP_PX
+    gap = _blank(GAP_PX, width)
+    return np.concatenate([*(_widened(strip, width) for strip in strips), gap])
+
+
+def _row_strip(row: SheetRow, panel_width_px: int) -> NDArray[np.uint8]:
+    """Title, labels and panels of one row, with a gap above it and to the left of each panel."""
+    scaled = [_scaled(panel.image, panel_width_px) for panel in row.panels]
+    height = max(image.shape[0] for image in scaled)
+    columns = []
+    for panel, image in zip(row.panels, scaled, strict=True):
+        label = _text_strip(panel.label, panel_width_px, thickness=1)
+        below = _blank(height - image.shape[0], panel_width_px)
+        column = np.concatenate([label, image, below])
+        columns += [_blank(column.shape[0], GAP_PX), column]
+    panels = np.concatenate(columns, axis=1)
+    title = _text_strip(row.title, panels.shape[1] - GAP_PX, thickness=2)
+    above, indent = _blank(GAP_PX, panels.shape[1]), _blank(STRIP_PX, GAP_PX)
+    return np.concatenate([above, np.concatenate([indent, title], axis=1), panels])
+
+
+def _scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """The image as RGB, `width` pixels wide."""
+    color = image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+    height = max(1, round(color.shape[0] * width / color.shape[1]))
+    shrinks = width < color.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(color, (width, height), interpolation=interpolation).astype(np.uint8)
+
+
+def _text_strip(text: str, width: int, *, thickness: int) -> NDArray[np.uint8]:
+    """One line of text, cut where the strip ends."""
+    strip = _blank(STRIP_PX, width)
+    cv2.putText(
+        strip, text, (0, STRIP_PX - BASELINE_PX), FONT, FONT_SCALE, INK, thickness, cv2.LINE_AA
+    )
+    return strip
+
+
+def _blank(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), BACKGROUND, np.uint8)
+
+
+def _widened(strip: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    return np.concatenate([strip, _blank(strip.shape[0], width - strip.shape[1])], axis=1)

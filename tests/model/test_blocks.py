@@ -1,0 +1,178 @@
+"""The parts of the network, against formulas written out and properties they must have."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.blocks import (
+    ChannelNorm,
+    CoBlock,
+    CrossBlock,
+    Downsample,
+    GatedMix,
+    Gates,
+    ResidualBlock,
+    SelfBlock,
+    TemporalConvolutions,
+    Upsample,
+    frame_after,
+    frame_before,
+)
+
+
+def features(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def _repeatable_weights() -> None:
+    torch.manual_seed(5)
+
+
+def test_the_norm_gives_every_pixel_mean_0_and_variance_1_over_its_channels() -> None:
+    x = 3 + 5 * features(0, 2, 16, 3, 4)
+
+    normal = ChannelNorm(16).double()(x)
+
+    torch.testing.assert_close(normal.mean(1), torch.zeros(2, 3, 4).double())
+    torch.testing.assert_close(
+        normal.var(1, unbiased=False), torch.ones(2, 3, 4).double(), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_attention_follows_its_formula_one_head_at_a_time() -> None:
+    block = SelfBlock(32).double()
+    attention = block.attention
+    torch.nn.init.uniform_(attention.temperature, 0.5, 2)
+    x = features(1, 1, 32, 4, 5)
+    query, key, value = (part[0].flatten(1) for part in attention.query_key_value(x).chunk(3, 1))
+
+    heads = []
+    for head in range(2):
+        rows = slice(16 * head, 16 * head + 16)
+        cosine = (query[rows] / query[rows].norm(dim=1, keepdim=True)) @ (
+            key[rows] / key[rows].norm(dim=1, keepdim=True)
+        ).T
+        heads.append((cosine * attention.temperature[head]).softmax(-1) @ value[rows])
+    expected = attention.output(torch.cat(heads).view(1, 32, 4, 5))
+
+    torch.testing.assert_close(attention(x), expected)
+
+
+@given(batch=st.integers(1, 3), frames=st.integers(1, 6))
+def test_neighbours_stay_within_their_window_and_ends_see_themselves(
+    batch: int, frames: int
+) -> None:
+    numbers = torch.arange(batch * frames)
+
+    before, after = frame_before(numbers, frames), frame_after(numbers, frames)
+
+    for number in range(batch * frames):
+        window, place = divmod(number, frames)
+        assert before[number] == window * frames + max(0, place - 1)
+        assert after[number] == window * frames + min(frames - 1, place + 1)
+
+
+def test_co_attention_of_all_frames_at_once_equals_one_frame_after_the_other() -> None:
+    block = CoBlock(16).double()
+    attention = block.attention
+    x = features(2, 2 * 4, 16, 4, 4)
+
+    expected = []
+    for number in range(8):
+        window, place = divmod(number, 4)
+        neighbours = [4 * window + max(0, place - 1), 4 * window + min(3, place + 1)]
+        current, previous, following = (
+            block.attention_norm(x[n : n + 1]) for n in (number, *neighbours)
+        )
+        key_before, value_before = attention.previous_key_value(previous).chunk(2, 1)
+        key_after, value_after = attention.next_key_value(following).chunk(2, 1)
+        query = attention.query(current)
+        agreed = attention.affinity(query, key_before) * attention.affinity(query, key_after)
+        mixed = attention.attend(agreed.softmax(-1), value_before) + attention.attend(
+            agreed.softmax(-1), value_after
+        )
+        refined = x[number : number + 1] + mixed
+        expected.append(refined + block.feed_forward(block.feed_forward_norm(refined)))
+
+    torch.testing.assert_close(block(x, 4), torch.cat(expected))
+
+
+@settings(max_examples=15, deadline=None)
+@given(changed=st.integers(0, 5))
+def test_a_co_attention_layer_carries_a_change_one_frame_each_way(changed: int) -> None:
+    block = CoBlock(16).double()
+    x = features(3, 6, 16, 2, 2)
+    other = x.clone()
+    other[changed] += features(4, 16, 2, 2)
+
+    moved = (block(x, 6) - block(other, 6)).abs().amax((1, 2, 3)) > 0
+
+    assert moved.tolist() == [abs(frame - changed) <= 1 for frame in range(6)]
+
+
+def test_convolutions_along_time_carry_a_change_two_frames_each_way() -> None:
+    convolutions = TemporalConvolutions(3, 8).double()
+    x = features(5, 9, 3, 4, 4)
+    other = x.clone()
+    other[4] += 1
+
+    moved = (convolutions(x, 9) - convolutions(other, 9)).abs().amax((1, 2, 3)) > 0
+
+    assert moved.tolist() == [abs(frame - 4) <= 2 for frame in range(9)]
+
+
+def test_the_unused_norm_of_cross_attention_changes_nothing_and_is_not_trained() -> None:
+    block = CrossBlock(16).double()
+    x, source = features(6, 2, 16, 4, 4), features(7, 2, 16, 4, 4)
+    before = block(x, source)
+    torch.nn.init.constant_(block.attention.unused_norm.weight, 99)
+
+    after = block(x, source)
+    after.sum().backward()
+
+    assert torch.equal(before, after)
+    assert block.attention.unused_norm.weight.grad is None
+    assert all(p.grad is not None for n, p in block.named_parameters() if "unused_norm" not in n)
+
+
+def test_gates_only_ever_weaken() -> None:
+    gates = Gates(32).double()
+    x = 10 * features(8, 3, 32, 5, 6)
+
+    assert (gates(x).abs() < x.abs()).all()
+
+
+def test_a_mix_weighs_the_supplement_by_one_number_between_0_and_1_per_frame() -> None:
+    mix = GatedMix(16).double()
+    main, supplement = features(9, 3, 16, 4, 4), features(10, 3, 16, 4, 4)
+    torch.nn.init.zeros_(mix.gates[0].expand.weight)
+    torch.nn.init.zeros_(mix.gates[1].conv.weight)
+    weights = mix.weigh(torch.cat([main, supplement], 1)).sigmoid().mean((2, 3))  # (3, 2)
+
+    mixed = mix(main, supplement)
+
+    expected = [
+        0.25 * w[0] * m + w[1] * s for w, m, s in zip(weights, main, supplement, strict=True)
+    ]
+    torch.testing.assert_close(mixed, torch.stack(expected))
+
+
+def test_residual_blocks_begin_close_to_the_identity() -> None:
+    x = features(11, 1, 64, 12, 12)
+
+    change = ResidualBlock(64).double()(x) - x
+
+    assert 0 < change.std() < 0.05 * x.std()
+
+
+def test_going_down_doubles_the_channels_and_going_up_undoes_it() -> None:
+    x = features(12, 2, 32, 8, 12)
+
+    down = Downsample(32).double()(x)
+    up = Upsample(64).double()(down)
+
+    assert down.shape == (2, 64, 4, 6)
+    assert up.shape == x.shape

@@ -1,0 +1,222 @@
+"""VideoFusion as a whole: the published numbers, and what every result may depend on."""
+
+import math
+import os
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.checkpoint import load_official
+from model.network import VideoFusion, pad_to_multiple, parameter_count, temporal_reach
+from schemas.training import NetworkRecipe
+
+SHARED = Path(__file__).parents[3] / "shared"
+"""Where the parity fixture lies: a folder beside the repository."""
+
+SMALL = NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1)
+
+
+def shared_file(name: str) -> Path:
+    """The fixture, or a skipped test; a failed one where the fixture is promised."""
+    path = SHARED / name
+    if not path.exists():
+        reason = f"{name} is not in a folder `shared` beside the repository"
+        if os.environ.get("TWINBAND_REQUIRE_M3SVD") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def fixture_tensors() -> dict[str, Tensor]:
+    """The official tensors the parity fixture was computed with, named after their sizes."""
+    tensors = {}
+    for line in shared_file("videofusion_state_dict.txt").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        name, size = line.split("\t")
+        shape = tuple(int(digits) for digits in re.findall(r"\d+", size))
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + 1)
+        noise = torch.randn(shape, generator=generator)
+        if name.endswith("temperature"):
+            tensors[name] = 1 + 0.2 * noise
+        elif len(shape) == 1:
+            tensors[name] = 1 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
+        else:
+            tensors[name] = noise / math.sqrt(math.prod(shape[1:]))
+    return tensors
+
+
+def small_network(seed: int = 0) -> VideoFusion:
+    torch.manual_seed(seed)
+    return VideoFusion(SMALL).double().eval()
+
+
+def window(seed: int, batch: int, frames: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.rand((batch, frames, 4, height, width), generator=generator, dtype=torch.float64)
+    return levels[:, :, :1], levels[:, :, 1:]
+
+
+def test_the_published_architecture_gives_the_published_numbers(tmp_path: Path) -> None:
+    expected = np.load(shared_file("videofusion_parity.npz"))
+    checkpoint = tmp_path / "official.pth"
+    torch.save({"params": fixture_tensors()}, checkpoint)
+    generator = torch.Generator().manual_seed(11)
+    infrared = torch.rand((1, 4, 1, 48, 64), generator=generator)
+    visible = torch.rand((1, 4, 3, 48, 64), generator=generator)
+
+    with torch.inference_mode():
+        output = load_official(checkpoint)(infrared, visible)
+
+    assert output.infrared is not None
+    assert output.visible is not None
+    for name, video in (
+        ("fusion", output.fused),
+        ("ir", output.infrared),
+        ("vi", output.visible),
+    ):
+        np.testing.assert_allclose(video.numpy(), expected[name], rtol=0, atol=1e-5)
+
+
+def test_the_default_network_has_the_published_number_of_parameters() -> None:
+    network = VideoFusion()
+
+    unused = {n: p for n, p in network.named_parameters() if ".unused_norm." in n}
+    assert parameter_count(network) == 6_750_742
+    assert len(network.state_dict()) == 464
+    assert len(unused) == 14
+    assert sum(p.numel() for p in unused.values()) == 1216
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (5, 7), (8, 12), (13, 18)])
+def test_any_size_comes_back_in_its_own_size_and_in_range(height: int, width: int) -> None:
+    infrared, visible = window(1, 2, 3, height, width)
+
+    output = small_network()(infrared, visible)
+
+    for video in output:
+        assert video.shape == (2, 3, 3, height, width)
+        assert video.min() >= 0
+        assert video.max() <= 1
+
+
+def test_padding_reflects_at_the_right_and_bottom_alone() -> None:
+    images = torch.arange(2 * 3 * 5 * 7.0).view(2, 3, 5, 7)
+
+    padded = pad_to_multiple(images)
+
+    np.testing.assert_array_equal(
+        padded.numpy(), np.pad(images.numpy(), ((0, 0), (0, 0), (0, 3), (0, 1)), mode="reflect")
+    )
+
+
+@given(height=st.integers(1, 9), width=st.integers(1, 9))
+def test_padding_keeps_the_image_and_invents_no_value(height: int, width: int) -> None:
+    images = torch.arange(float(height * width)).view(1, 1, height, width)
+
+    padded = pad_to_multiple(images)
+
+    assert padded.shape[-2] % 4 == padded.shape[-1] % 4 == 0
+    assert torch.equal(padded[..., :height, :width], images)
+    assert set(padded.flatten().tolist()) == set(images.flatten().tolist())
+
+
+def test_a_single_frame_is_its_own_past_and_future() -> None:
+    network = small_network()
+    infrared, visible = window(2, 1, 1, 8, 8)
+
+    alone = network(infrared, visible).fused
+
+    assert alone.shape == (1, 1, 3, 8, 8)
+    assert torch.isfinite(alone).all()
+
+
+def test_windows_of_a_batch_do_not_see_each_other() -> None:
+    network = small_network()
+    infrared, visible = window(3, 3, 4, 8, 8)
+
+    together = network(infrared, visible)
+    alone = [network(infrared[i : i + 1], visible[i : i + 1]) for i in range(3)]
+
+    for kind in range(3):
+        torch.testing.assert_close(together[kind], torch.cat([output[kind] for output in alone]))
+
+
+def test_grey_infrared_equals_the_same_grey_as_rgb() -> None:
+    network = small_network()
+    infrared, visible = window(4, 1, 2, 8, 8)
+
+    grey, rgb = network(infrared, visible), network(infrared.repeat(1, 1, 3, 1, 1), visible)
+
+    assert torch.equal(grey.fused, rgb.fused)
+
+
+def test_fusing_without_restoring_gives_the_same_fusion() -> None:
+    network = small_network()
+    infrared, visible = window(5, 1, 3, 8, 8)
+
+    fused = network(infrared, visible, restore=False)
+
+    assert torch.equal(fused.fused, network(infrared, visible).fused)
+    assert fused.infrared is None
+    assert fused.visible is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reach"), [(NetworkRecipe(), 14), (SMALL, 9)], ids=["published", "small"]
+)
+def test_a_result_depends_on_frames_up_to_its_reach_and_no_further(
+    recipe: NetworkRecipe, reach: int
+) -> None:
+    torch.manual_seed(6)
+    network = VideoFusion(recipe).double().eval()
+    frames = reach + 2
+    infrared, visible = window(6, 1, frames, 4, 4)
+    other = visible.clone()
+    other[:, -1] = 1 - other[:, -1]
+
+    with torch.inference_mode():
+        before = network(infrared, visible, restore=False).fused
+        after = network(infrared, other, restore=False).fused
+    moved = (before - after).abs().amax((0, 2, 3, 4))
+
+    assert temporal_reach(recipe) == reach
+    assert moved[0] == 0
+    assert (moved[2:] > 0).all()
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 99))
+def test_every_trainable_weight_gets_a_gradient(seed: int) -> None:
+    network = small_network(seed)
+    infrared, visible = window(seed, 1, 3, 8, 8)
+
+    torch.stack([video.square().mean() for video in network(infrared, visible)]).sum().backward()
+
+    idle = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle
+
+
+@pytest.mark.parametrize(
+    ("infrared", "visible"),
+    [
+        ((1, 2, 1, 8, 8), (1, 2, 1, 8, 8)),
+        ((1, 2, 2, 8, 8), (1, 2, 3, 8, 8)),
+        ((1, 3, 1, 8, 8), (1, 2, 3, 8, 8)),
+        ((1, 2, 1, 8, 4), (1, 2, 3, 8, 8)),
+        ((2, 1, 8, 8), (2, 3, 8, 8)),
+        ((1, 0, 1, 8, 8), (1, 0, 3, 8, 8)),
+    ],
+)
+def test_shapes_that_do_not_belong_together_are_named(
+    infrared: tuple[int, ...], visible: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"must be.*\("):
+        small_network()(torch.zeros(infrared), torch.zeros(visible))

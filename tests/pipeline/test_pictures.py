@@ -1,0 +1,183 @@
+"""Pictures: an overlay shows misregistration, a sheet keeps every panel whole and in place."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pipeline.degrade import DegradationDraw, Window, degrade_block
+from pipeline.pictures import (
+    BACKGROUND,
+    EDGE_COLOR,
+    GAP_PX,
+    STRIP_PX,
+    Panel,
+    SheetRow,
+    clip_row,
+    contact_sheet,
+    overlay,
+    with_degraded,
+)
+from schemas.recipe import DegradeRecipe
+from schemas.store import ClipAttributes
+
+HEAD_PX = GAP_PX + 2 * STRIP_PX
+"""Gap, title and labels above the panels of a row."""
+
+
+def square(left: int, *, inside: int = 220, outside: int = 40) -> NDArray[np.uint8]:
+    image = np.full((80, 100), outside, np.uint8)
+    image[20:60, left : left + 40] = inside
+    return image
+
+
+def rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(image[..., np.newaxis], 3, axis=2)
+
+
+def orange_columns(picture: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Columns where the middle row is nearly the colour of an infrared edge."""
+    return np.flatnonzero(np.abs(picture[40].astype(int) - EDGE_COLOR).sum(axis=1) < 60)
+
+
+def test_an_infrared_outline_is_orange_where_it_lies_and_the_rest_stays_grey() -> None:
+    picture = overlay(square(30), rgb(square(30)))
+
+    columns = orange_columns(picture)
+
+    assert set(columns) <= {28, 29, 30, 31, 68, 69, 70, 71}
+    assert columns.min() < 35
+    assert columns.max() > 65
+    assert np.ptp(picture[5].astype(int), axis=1).max() == 0
+
+
+def test_misregistration_shows_as_an_outline_beside_the_visible_edge() -> None:
+    moved = overlay(square(42), rgb(square(30)))
+
+    columns = orange_columns(moved)
+
+    assert np.abs(columns - 42).min() <= 1
+    assert np.abs(columns - 30).min() > 8
+    assert int(moved[40, 35].sum()) > int(
+        moved[40, 20].sum()
+    )  # the visible square still begins at 30
+
+
+def test_an_even_infrared_image_leaves_the_visible_one_grey() -> None:
+    picture = overlay(np.full((80, 100), 90, np.uint8), rgb(square(30)))
+
+    assert np.ptp(picture.astype(int), axis=2).max() == 0
+
+
+def test_images_of_two_sizes_are_not_laid_over_each_other() -> None:
+    with pytest.raises(ValueError, match=r"\(80, 100\).*\(80, 90, 3\)"):
+        overlay(square(30), rgb(square(30))[:, :90])
+
+
+def test_a_sheet_shows_every_panel_whole_in_its_row_and_column() -> None:
+    levels = [[10, 60, 110], [160, 210]]
+    rows = [
+        SheetRow(
+            f"row {number}",
+            tuple(Panel(str(level), np.full((30, 40), level, np.uint8)) for level in row),
+        )
+        for number, row in enumerate(levels)
+    ]
+
+    sheet = contact_sheet(rows, panel_width_px=40)
+
+    for row, expected in enumerate(levels):
+        top = row * (HEAD_PX + 30) + HEAD_PX
+        for column, level in enumerate(expected):
+            left = GAP_PX + column * (40 + GAP_PX)
+            assert (sheet[top : top + 30, left : left + 40] == level).all()
+    assert (sheet[-GAP_PX - 30 :, -40 - GAP_PX :] == BACKGROUND).all()
+
+
+def test_panels_keep_their_proportions_and_colours() -> None:
+    tall = np.zeros((60, 30, 3), np.uint8)
+    tall[...] = (200, 30, 10)
+
+    sheet = contact_sheet([SheetRow("", (Panel("", tall),))], panel_width_px=15)
+
+    assert sheet.shape == (HEAD_PX + 30 + GAP_PX, 15 + 2 * GAP_PX, 3)
+    assert tuple(sheet[HEAD_PX + 15, GAP_PX + 7]) == (200, 30, 10)
+
+
+def test_titles_and_labels_are_written() -> None:
+    panel = np.full((30, 200), 255, np.uint8)
+
+    sheet = contact_sheet([SheetRow("title", (Panel("label", panel),))], panel_width_px=200)
+
+    assert (sheet[GAP_PX : GAP_PX + STRIP_PX] < 128).any()
+    assert (sheet[GAP_PX + STRIP_PX : HEAD_PX] < 128).any()
+
+
+def attributes() -> ClipAttributes:
+    return ClipAttributes(
+        clip="walk-000",
+        fingerprint="0" * 32,
+        recording="walk",
+        session="outing",
+        rig="mast",
+        site="quay",
+        tags=(),
+        fps=30,
+        pairs=3,
+        width=100,
+        height=80,
+        first_infrared_frame=0,
+        homography=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        crop=(0, 0, 100, 80),
+        offset_s=0,
+        drift_ppm=0,
+        sources={},
+        degraded="at-load",
+        degrade=DegradeRecipe(),
+        seed=5,
+        profile="default",
+    )
+
+
+def test_degraded_panels_show_what_a_loader_makes_of_that_pair() -> None:
+    clip = np.stack([square(left) for left in (10, 20, 30)])
+    told = attributes()
+
+    made = with_degraded({"infrared": clip[2], "visible": rgb(clip[2])}, told, 2)
+
+    expected = degrade_block(
+        torch.from_numpy(clip[:, np.newaxis]),
+        told.degrade.infrared,
+        DegradationDraw(5, "walk-000", "infrared"),
+        first_frame=0,
+        window=Window(0, 0, 80, 100),
+    )
+    np.testing.assert_array_equal(made["infrared_degraded"], expected[2, 0].numpy())
+    assert made["visible_degraded"].shape == (80, 100, 3)
+    assert (made["visible_degraded"] != rgb(clip[2])).any()
+
+
+def test_stored_degraded_frames_are_shown_as_they_are() -> None:
+    stored = {
+        "infrared": square(30),
+        "visible": rgb(square(30)),
+        "infrared_degraded": square(31),
+        "visible_degraded": rgb(square(32)),
+    }
+
+    assert with_degraded(stored, attributes(), 0) == stored
+
+
+def test_a_row_shows_both_bands_the_overlay_and_then_the_others_in_order() -> None:
+    frames = {"fused": square(3), "visible": rgb(square(2)), "infrared": square(1)}
+
+    row = clip_row("walk", frames | {"visible_degraded": rgb(square(4))})
+
+    labels = [panel.label for panel in row.panels]
+    assert labels == ["infrared", "visible", "overlay", "fused", "visible degraded"]
+
+
+@pytest.mark.parametrize("rows", [[], [SheetRow("empty", ())]])
+def test_a_sheet_of_nothing_is_refused(rows: list[SheetRow]) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        contact_sheet(rows)
