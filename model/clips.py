@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -28,10 +29,12 @@ from schemas.release import MANIFEST_NAME, Release, ReleaseClip
 BANDS: tuple[Band, ...] = ("infrared", "visible")
 
 MAX_OPEN_CLIPS = 512
-"""Clips whose metadata a worker keeps, some 30 kB each; no file stays open between reads."""
+"""Clips whose metadata a worker keeps, so that its memory does not grow with the release: twice
+M3SVD's 220. No file stays open between reads."""
 
-RELEASES_FOLDER = "releases"
-"""Where a workspace keeps its releases; the clips then lie beside that folder (DESIGN.md 5)."""
+RELEASES_FOLDER, CLIPS_FOLDER = "releases", "clips"
+"""A workspace has its clips beside the folder of all releases, a published release beside its
+release.json (DESIGN.md section 5)."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
     def __reduce__(self) -> tuple[Callable[..., "ClipWindows"], tuple[object, ...]]:
         """Pickle the path of the release instead of its clips: some hundred bytes in all."""
         settings = (self._release_path, self.split, self.frames, self.crop, self.seed)
-        return _reopened, (settings, {"augment": self.augment}, self.state_dict(), self._epoch)
+        again = partial(ClipWindows, *settings, augment=self.augment)
+        return _reopened, (again, self.state_dict(), self._epoch)
 
     @property
     def epoch(self) -> int:
@@ -212,8 +216,9 @@ def open_release(path: str | Path) -> tuple[Release, Path]:
     Raises:
         ReleaseError: there is none, or its content is not what was released.
     """
-    given = Path(path).resolve()
-    file = given if given.name == MANIFEST_NAME else given / MANIFEST_NAME
+    given = Path(path)
+    folder = (given.parent if given.name == MANIFEST_NAME else given).resolve()
+    file = folder / MANIFEST_NAME
     try:
         release = Release.model_validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -230,8 +235,7 @@ def open_release(path: str | Path) -> tuple[Release, Path]:
             f"{file} was changed after it was released: its content has the root hash {found} "
             f"instead of {release.root_hash}; fetch or make the release again"
         )
-    folder = file.parent
-    in_workspace = folder.parent.name == RELEASES_FOLDER
+    in_workspace = folder.parent.name == RELEASES_FOLDER and not (folder / CLIPS_FOLDER).is_dir()
     return release, folder.parent.parent if in_workspace else folder
 
 
@@ -283,7 +287,9 @@ def _below(bound: int, word: int) -> int:
 def _turned(frames: Tensor, place: Placement) -> Tensor:
     """Frames (T, C, h, w) mirrored, turned and reversed as `place` says, in memory of their own."""
     turns = ((-4, place.is_reversed), (-2, place.is_upside_down), (-1, place.is_mirrored))
-    return frames.flip([axis for axis, is_turned in turns if is_turned]).contiguous()
+    axes = [axis for axis, is_turned in turns if is_turned]
+    turned = frames.flip(axes) if axes else frames
+    return turned.clone(memory_format=torch.contiguous_format)
 
 
 def _check_clips(clips: Sequence[ReleaseClip], split: str, frames: int, crop: int | None) -> None:
@@ -310,13 +316,10 @@ def _check_clips(clips: Sequence[ReleaseClip], split: str, frames: int, crop: in
 
 
 def _reopened(
-    settings: tuple[Path, Split, int, int | None, int],
-    options: dict[str, bool],
-    state: dict[str, object],
-    epoch: Tensor,
+    again: Callable[[], ClipWindows], state: dict[str, object], epoch: Tensor
 ) -> ClipWindows:
-    """The data set again, in another process, at the epoch that the processes share."""
-    windows = ClipWindows(*settings, **options)
+    """The data set in another process, at the epoch that the processes share."""
+    windows = again()
     windows.load_state_dict(state)
     windows.share_epoch(epoch)
     return windows

@@ -39,11 +39,10 @@ def open_clip(root: Path, clip: ReleaseClip) -> OpenClip:
     if PurePosixPath(clip.store).is_absolute() or ".." in PurePosixPath(clip.store).parts:
         raise StoreError(store_fault(clip.clip, path, "the store lies outside of the release"))
     try:
-        manifest = ClipManifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
-        if not manifest.is_consistent() or manifest.root_hash != clip.root_hash:
-            raise StoreError(
-                store_fault(clip.clip, path, f"{MANIFEST_NAME} is not the released one")
-            )
+        manifest = _parsed((path / MANIFEST_NAME).read_bytes())
+        if manifest is None or manifest.root_hash != clip.root_hash:
+            what = f"{MANIFEST_NAME} is not the one that was released"
+            raise StoreError(store_fault(clip.clip, path, what))
         for file in manifest.files:
             if file.path.endswith("zarr.json"):
                 found = hashlib.sha256((path / file.path).read_bytes()).hexdigest()
@@ -51,13 +50,17 @@ def open_clip(root: Path, clip: ReleaseClip) -> OpenClip:
                     raise StoreError(store_fault(clip.clip, path, f"{file.path} was changed"))
         group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
         attributes = ClipAttributes.model_validate(group.attrs.asdict())
-        arrays = dict(group.arrays())
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise StoreError(store_fault(clip.clip, path, str(error))) from error
+    except ValidationError as error:
+        # as released, so not damaged: written by a version with other attributes
+        first = error.errors()[0]
+        what = f"attribute {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise StoreError(store_fault(clip.clip, path, what)) from error
     return OpenClip(
         path=path,
         attributes=attributes,
-        arrays=arrays,
+        arrays=dict(group.arrays()),
         file_sizes={file.path: file.size_bytes for file in manifest.files},
     )
 
@@ -102,6 +105,15 @@ def shard_files(array: zarr.Array[Any], name: str, place: Sequence[slice]) -> li
     return [f"{name}/{array.metadata.encode_chunk_key(shard)}" for shard in product(*touched)]
 
 
+def _parsed(content: bytes) -> ClipManifest | None:
+    """The manifest, or None where it was changed after it was sealed."""
+    try:
+        manifest = ClipManifest.model_validate_json(content)
+    except ValidationError:
+        return None
+    return manifest if manifest.is_consistent() else None
+
+
 def _size_bytes(path: Path) -> int | None:
     try:
         return path.stat().st_size
@@ -110,4 +122,5 @@ def _size_bytes(path: Path) -> int | None:
 
 
 def store_fault(clip: str, path: Path, what: str) -> str:
+    """The message for a clip whose store at `path` cannot be read, and what to do about it."""
     return f"clip {clip!r}: {path}: {what}; restore the store from its source, or build it again"

@@ -262,7 +262,7 @@ def blur(frames: Tensor, weights: Sequence[int]) -> Tensor:
 
     Mixed precision would round the weights, so it is switched off here. All frames together are
     one image of T*C channels, laid out channels-last: on a CPU torch's depth-wise convolution is
-    then 3 times (128x128) to 8 times (640x480) as fast as over (T, C, h, w), which is also what
+    then 3 times (128x128) to 6 times (640x480) as fast as over (T, C, h, w), which is also what
     kornia's filters come down to.
 
     Args:

@@ -1,5 +1,6 @@
 """Warm things that move: people and cars as outlines in view angles, functions of time alone."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +17,15 @@ NEAREST_GROUND = 0.43
 CAMERA_HEIGHT_M = 2.2
 """A rig on a tripod; it fixes how tall people stand between the horizon and their feet."""
 
-LOOP = 2.4
-"""Things that leave the view re-enter on the other side after this much of it (tangent units)."""
+PERSON_LOOP, CAR_LOOP = 1.5, 2.1
+"""What leaves re-enters on the other side after this much of the view (tangent units); wider than
+the view of the default cameras with a pan, so that nobody is seen to vanish."""
+
+LAST_SEEN = 0.95
+"""Nothing that moves is drawn beyond: a pan of 5 degrees sees to 0.75, half a car is 0.15."""
+
+HALF_CIRCLE = np.array([(-math.sin(a), math.cos(a)) for a in np.linspace(0, math.pi, 7)])
+"""The round end of a stroke that heads right, shape (7, 2)."""
 
 RGB = tuple[int, int, int]
 
@@ -87,11 +95,11 @@ def limb(
         end: the other.
         widths: full width at either end.
     """
-    a, b = np.array(start), np.array(end)
-    heading = np.arctan2(*(b - a)[::-1])
-    half = np.linspace(np.pi / 2, 3 * np.pi / 2, 7) + heading
-    circle = np.stack([np.cos(half), np.sin(half)], axis=1)
-    return np.concatenate([a + circle * widths[0] / 2, b - circle * widths[1] / 2])
+    across, down = end[0] - start[0], end[1] - start[1]
+    length = math.hypot(across, down)
+    cosine, sine = (across / length, down / length) if length else (1.0, 0.0)
+    circle = HALF_CIRCLE @ np.array([[cosine, sine], [-sine, cosine]])
+    return np.concatenate([circle * (widths[0] / 2) + start, circle * (-widths[1] / 2) + end])
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,8 @@ class Person:
         way = self.path.distance(time_s)
         tall = self.height_m * units_per_m(self.nearness)
         u, facing = self._place(way)
+        if abs(u) > LAST_SEEN:
+            return
         gait = 2 * np.pi * abs(way) / (0.85 * tall)
         waves = 1.9 + 0.7 * np.sin(7.1 * way / tall) if self.manner == "waving" else None
         if self.manner == "waving":
@@ -166,13 +176,14 @@ class Person:
             yield Shape(ground + outline * lift, plane, visible, celsius)
 
     def _place(self, way: float) -> tuple[float, float]:
+        """Where the feet are (u), and the side they point to: -1 left, 1 right, turning between."""
         if self.manner == "crossing":
-            u = (self.start + way + LOOP / 2) % LOOP - LOOP / 2
+            u = (self.start + way + PERSON_LOOP / 2) % PERSON_LOOP - PERSON_LOOP / 2
             return u, float(np.sign(self.path.speed))
         if self.manner == "waving":
             return self.start, 1.0
         turn = way / self.reach
-        return self.start + self.reach * float(np.sin(turn)), 1.0 if np.cos(turn) >= 0 else -1.0
+        return self.start + self.reach * math.sin(turn), math.tanh(5 * math.cos(turn))
 
 
 Part = tuple[NDArray[np.float64], RGB, float]
@@ -255,7 +266,9 @@ class Car:
         """The parts of the car at an instant, those behind first."""
         way = self.path.distance(time_s)
         metre = units_per_m(self.nearness)
-        u = (self.start + way + LOOP / 2) % LOOP - LOOP / 2
+        u = (self.start + way + CAR_LOOP / 2) % CAR_LOOP - CAR_LOOP / 2
+        if abs(u) > LAST_SEEN:
+            return
         facing = float(np.sign(self.path.speed))
         ground = np.array([u, feet(self.nearness)])
         plane = (0.0, 0.0, self.nearness)

@@ -144,9 +144,11 @@ def colour_of(shape: Shape, take: Take) -> tuple[int, ...] | None:
         return None if shape.infrared_c is None else (round(shape.infrared_c * LEVELS_PER_C),)
     if shape.visible is None or shape.glows:
         return shape.visible
-    u, v = shape.outline.mean(axis=0)
-    lit = np.array(shape.visible) * light_at(take.scene.lighting, u, v)
-    return tuple(int(value) for value in np.minimum(255, np.rint(lit)))
+    lighting = take.scene.lighting
+    factors = lighting.ambient
+    if lighting.lamps:
+        factors = tuple(light_at(lighting, *shape.outline.mean(axis=0)))
+    return tuple(min(255, round(c * f)) for c, f in zip(shape.visible, factors, strict=True))
 
 
 def light_at(
@@ -196,8 +198,8 @@ def paint(
 
 
 def panorama_scale(take: Take) -> float:
-    """Panorama pixels per tangent unit: those of the canvas in the middle of the image."""
-    return take.oversampling * take.camera.lens.fx
+    """Panorama pixels per tangent unit; infrared views are coarse enough to afford twice."""
+    return take.camera.lens.fx * (2 if take.band == "infrared" else 1)
 
 
 def panorama_from_view(take: Take) -> Matrix:

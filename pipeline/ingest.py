@@ -28,7 +28,7 @@ from schemas.recipe import IngestRecipe
 STAGE_VERSION = 1
 """Raised with any change that moves a number below."""
 
-GRID = (6, 8)
+GRID = (12, 16)
 """Rows and columns of regions whose motion is kept; coarse, as the views are not yet registered."""
 
 MOTION_PX = 96
@@ -73,7 +73,7 @@ def measure(frames: Iterable[Frame]) -> Signals:
     for frame in frames:
         small = _small_grey(frame)
         repeated.append(before is not None and np.array_equal(frame, before))
-        dead.append(bool((frame == frame.flat[0]).all()))
+        dead.append(int(frame.min()) == int(frame.max()))
         change = np.abs(small - (small if small_before is None else small_before))
         motion.append(cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA))
         before, small_before = frame, small
@@ -86,12 +86,13 @@ def measure(frames: Iterable[Frame]) -> Signals:
 
 def _small_grey(frame: Frame) -> NDArray[np.float32]:
     """A small grey image of a frame, grey levels of 8 bits."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim > 2 else frame
-    scale = min(1.0, MOTION_PX / min(grey.shape))
-    size = (max(GRID[1], round(grey.shape[1] * scale)), max(GRID[0], round(grey.shape[0] * scale)))
-    small = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    levels = small / COUNTS_PER_LEVEL if frame.dtype == np.uint16 else small
-    return np.asarray(levels, np.float32)
+    scale = min(1.0, MOTION_PX / min(frame.shape[:2]))
+    height, width = (round(side * scale) for side in frame.shape[:2])
+    size = (max(GRID[1], width), max(GRID[0], height))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim > 2 else small
+    per_level = COUNTS_PER_LEVEL if frame.dtype == np.uint16 else 1.0
+    return np.asarray(small / per_level, np.float32)
 
 
 def tone_mapping(frames: Iterable[Frame], recipe: IngestRecipe) -> ToneMapping:

@@ -1,13 +1,15 @@
 """Films the synthetic world with a known rig, and writes footage, catalog and truth."""
 
-from collections.abc import Iterable, Iterator
+import datetime as dt
+from collections.abc import Collection, Iterable, Iterator
 from io import StringIO
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from pipeline.board import film_board
 from pipeline.filming import Frame, film
@@ -33,6 +35,7 @@ CALIBRATION_NAME = "calibration"
 VIDEO_NAMES: dict[Band, str] = {"infrared": "infrared.mkv", "visible": "visible.mp4"}
 BANDS: tuple[Band, Band] = ("infrared", "visible")
 VIDEO_CODECS: dict[Band, Literal["h264", "ffv1"]] = {"infrared": "ffv1", "visible": "h264"}
+Commented = TypeVar("Commented", CommentedMap, CommentedSeq)
 
 
 def with_faults(frames: Iterable[Frame], schedule: Schedule) -> Iterator[Frame]:
@@ -95,14 +98,12 @@ def _catalog_recording(place: str, recording: SimulatedRecording) -> Recording:
 def catalog_text(catalog: CatalogFile) -> str:
     """The catalog as YAML for people: only what was said, with a few comments."""
     plain = CommentedMap(catalog.model_dump(mode="json", exclude_unset=True))
-    plain["dataset"] = CommentedMap(plain["dataset"])
-    for rig in plain["rigs"]:
-        for band in BANDS:
-            rig[band]["lens"] = CommentedMap(rig[band]["lens"])
-            rig[band]["lens"].fa.set_flow_style()
+    for rig, band in product(plain["rigs"], BANDS):
+        rig[band]["lens"] = _on_one_line(CommentedMap(rig[band]["lens"]))
     for session in plain["sessions"]:
+        session["date"] = dt.date.fromisoformat(session["date"])
         for recording in session["recordings"]:
-            recording["tags"] = list(recording["tags"])
+            recording["tags"] = _on_one_line(CommentedSeq(recording["tags"]))
     plain.yaml_set_start_comment(
         "Written by `twinband simulate`; the truth lies beside every recording in truth.json.\n"
     )
@@ -113,11 +114,49 @@ def catalog_text(catalog: CatalogFile) -> str:
     }.items():
         plain.yaml_set_comment_before_after_key(section, before="\n" + comment)
     writer = YAML()
-    writer.width = 100
+    writer.width = 120
     writer.indent(mapping=2, sequence=4, offset=2)
     stream = StringIO()
     writer.dump(plain, stream)
     return stream.getvalue()
+
+
+def _on_one_line(collection: Commented) -> Commented:
+    """The same values, to be written as {..} or [..]."""
+    collection.fa.set_flow_style()
+    return collection
+
+
+def check_folder(
+    folder: Path,
+    present: Collection[str],
+    filmed: SimulationSettings | None,
+    settings: SimulationSettings,
+) -> None:
+    """Make sure that filming into `folder` destroys nothing.
+
+    Args:
+        folder: named in the message.
+        present: names of what it holds.
+        filmed: the settings that it was filmed with so far, if it was.
+        settings: what is to be filmed.
+
+    Raises:
+        SimulateError: the folder holds other files or another simulation.
+    """
+    if SETTINGS_NAME in present:
+        if filmed != settings:
+            raise SimulateError(
+                f"{folder} holds a simulation with other settings (see {SETTINGS_NAME}); "
+                "choose another folder or delete this one"
+            )
+        return
+    foreign = sorted(name for name in present if ".partial" not in name)
+    if foreign:
+        shown = ", ".join(foreign[:3]) + f" and {len(foreign) - 3} more" * (len(foreign) > 3)
+        raise SimulateError(
+            f"{folder} already holds {shown}; choose a new or an empty folder, or move them away"
+        )
 
 
 def run_simulate(folder: Path, settings: SimulationSettings) -> Path:
@@ -134,74 +173,54 @@ def run_simulate(folder: Path, settings: SimulationSettings) -> Path:
         SimulateError: the folder holds something else, or cannot be written.
         VideoError: a video cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise SimulateError(f"{folder} is a file; choose a new or an empty folder")
+    mark, catalog = folder / SETTINGS_NAME, folder / CATALOG_NAME
     try:
-        _claim(folder, settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        present = [path.name for path in folder.iterdir()]
+        check_folder(folder, present, load(mark, SimulationSettings), settings)
+        if not mark.exists():
+            save(settings, mark)
         for session in settings.sessions:
             for recording in session.recordings:
-                _film_recording(folder / session.id / recording.id, settings, recording)
-        _film_calibration(folder / CALIBRATION_NAME, settings)
-        if not (folder / CATALOG_NAME).exists():
-            _write_text(folder / CATALOG_NAME, catalog_text(catalog_of(settings)))
+                _run_recording(folder / session.id / recording.id, settings, recording)
+        _run_calibration(folder / CALIBRATION_NAME, settings)
+        if not catalog.exists():
+            with written_whole(catalog) as partial:
+                partial.write_text(catalog_text(catalog_of(settings)), encoding="utf-8")
     except OSError as error:
         raise SimulateError(
             f"{folder}: {error.strerror or error}; make room there or choose another folder"
         ) from error
-    return folder / CATALOG_NAME
+    return catalog
 
 
-def _claim(folder: Path, settings: SimulationSettings) -> None:
-    """Make sure that the folder is ours, and leave the settings in it."""
-    if folder.exists() and not folder.is_dir():
-        raise SimulateError(f"{folder} is a file; choose a new or an empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / SETTINGS_NAME
-    if mark.exists():
-        if load(mark, SimulationSettings) != settings:
-            raise SimulateError(
-                f"{folder} holds a simulation with other settings (see {mark}); "
-                "choose another folder or delete this one"
-            )
-        return
-    present = sorted(path.name for path in folder.iterdir() if ".partial" not in path.name)
-    if present:
-        shown = ", ".join(present[:3]) + (f" and {len(present) - 3} more" * (len(present) > 3))
-        raise SimulateError(
-            f"{folder} already holds {shown}; choose a new or an empty folder, or move them away"
-        )
-    save(settings, mark)
-
-
-def _film_recording(
+def _run_recording(
     folder: Path, settings: SimulationSettings, recording: SimulatedRecording
 ) -> None:
     """Write both streams of a recording; its truth comes last and marks it as complete."""
     if (folder / TRUTH_NAME).exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     schedules: dict[Band, Schedule] = {}
     for band, take in takes_of(settings, recording).items():
         schedule = schedule_frames(recording, take.camera, band, settings.seed)
         frames = with_faults(film(take, schedule.true_times_s), schedule)
-        write_video(
-            folder / VIDEO_NAMES[band], frames, fps=take.camera.fps, codec=VIDEO_CODECS[band]
-        )
-        _write_text(folder / f"{band}.csv", timestamps_csv(schedule))
+        video = folder / VIDEO_NAMES[band]
+        write_video(video, frames, fps=take.camera.fps, codec=VIDEO_CODECS[band])
+        with written_whole(folder / f"{band}.csv") as partial:
+            partial.write_text(timestamps_csv(schedule), encoding="utf-8")
         schedules[band] = schedule
     save(recording_truth(settings, recording, schedules), folder / TRUTH_NAME)
 
 
-def _film_calibration(folder: Path, settings: SimulationSettings) -> None:
+def _run_calibration(folder: Path, settings: SimulationSettings) -> None:
+    """Write the board's footage; its truth comes last and marks it as complete."""
     board = settings.calibration
     if board is None or (folder / TRUTH_NAME).exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     truth = calibration_truth(settings, board)
     for band, take in calibration_takes(settings).items():
         frames = film_board(board, truth.poses, take)
         write_video(folder / VIDEO_NAMES[band], frames, fps=board.fps, codec=VIDEO_CODECS[band])
     save(truth, folder / TRUTH_NAME)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")

@@ -111,7 +111,10 @@ class Review(StrictModel):
 class Recording(StrictModel):
     """An infrared and a visible video filmed side by side."""
 
-    id: Slug = Field(description="Stable name; prefixes every clip cut from this recording.")
+    id: Slug = Field(
+        max_length=70,
+        description="Stable name; prefixes every clip cut from this recording.",
+    )
     site: Slug = Field(description="Where it was filmed. A site never spans two splits.")
     infrared: DataPath = Field(description="Video file or folder of numbered frames.")
     visible: DataPath = Field(description="Video file or folder of numbered frames.")

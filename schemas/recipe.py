@@ -60,7 +60,11 @@ class SyncRecipe(StrictModel):
         description="Furthest a pair's instants may lie apart, in periods of the slower camera.",
     )
     min_confidence: float = Field(
-        0.5, ge=0, le=1, description="Offsets found with less confidence are refused."
+        0.22,
+        ge=0,
+        le=1,
+        description="Least lead of the best offset's correlation over any other's. On six "
+        "simulated recordings the right videos led by 0.27 to 0.75, wrong ones by 0.17 or less.",
     )
 
 

@@ -101,19 +101,97 @@ class CalibrationBoard(StrictModel):
     fps: float = Field(5.0, gt=0)
 
 
+def default_infrared() -> SimulatedCamera:
+    """An uncooled 320x256 camera with a 50 degree view."""
+    return SimulatedCamera(
+        camera=Camera(
+            width=320,
+            height=256,
+            lens=Lens(
+                fx=343.0, fy=343.0, cx=161.2, cy=126.4, k1=-0.11, k2=0.03, p1=0.0004, p2=-0.0003
+            ),
+        ),
+        fps=25.0,
+        noise=5.0,
+    )
+
+
+def default_visible() -> SimulatedCamera:
+    """A 640x480 colour camera that sees a bit more all round than the infrared one."""
+    return SimulatedCamera(
+        camera=Camera(
+            width=640,
+            height=480,
+            lens=Lens(
+                fx=562.0, fy=561.0, cx=316.8, cy=242.1, k1=-0.07, k2=0.015, p1=-0.0003, p2=0.0005
+            ),
+        ),
+        fps=30.0,
+        rotation_deg=(0.5, -0.8, 0.7),
+        noise=2.0,
+    )
+
+
+def default_sessions() -> tuple[SimulatedSession, ...]:
+    """Two outings, four sites, six recordings of 8 s: every tag, moderate clock errors."""
+    spring = (
+        SimulatedRecording(
+            id="market-noon", site="market-street", tags=("day",), offset_s=0.35, drift_ppm=40.0,
+            infrared=FrameFaults(dropped=2), visible=FrameFaults(dropped=1),
+        ),
+        SimulatedRecording(
+            id="market-film", site="market-street", tags=("day", "occlusion"), offset_s=-0.82,
+            drift_ppm=-75.0, visible=FrameFaults(dropped=3),
+        ),
+        SimulatedRecording(
+            id="park-walk", site="river-park", tags=("day", "disguise"), offset_s=0.12,
+            drift_ppm=100.0, rig_motion="shake", infrared=FrameFaults(dropped=1),
+        ),
+    )  # fmt: skip
+    autumn = (
+        SimulatedRecording(
+            id="park-night", site="river-park", tags=("night",), offset_s=0.96, drift_ppm=-20.0,
+            infrared=FrameFaults(dropped=1, repeated=3),
+        ),
+        SimulatedRecording(
+            id="depot-dusk", site="old-depot", tags=("low-light",), offset_s=-0.4,
+            drift_ppm=60.0, visible=FrameFaults(dropped=2),
+        ),
+        SimulatedRecording(
+            id="gate-glare", site="north-gate", tags=("day", "overexposure"), offset_s=0.58,
+            drift_ppm=-100.0, rig_motion="pan", infrared=FrameFaults(dropped=2),
+        ),
+    )  # fmt: skip
+    return (
+        SimulatedSession(id="spring-outing", date=dt.date(2024, 4, 11), recordings=spring),
+        SimulatedSession(id="autumn-outing", date=dt.date(2024, 10, 23), recordings=autumn),
+    )
+
+
+DEFAULT_SITES: dict[Slug, Split] = {
+    "market-street": "train",
+    "river-park": "train",
+    "old-depot": "val",
+    "north-gate": "test",
+}
+"""Fixed by hand, so that no split of so few sites is empty."""
+
+
 class SimulationSettings(StrictModel):
     """Everything the simulated rig films; equal settings give equal bytes."""
 
     name: Slug = "simulated-street"
     seed: int = Field(0, ge=0, lt=2**63)
     rig: Slug = "simulated-rig"
-    infrared: SimulatedCamera
-    visible: SimulatedCamera
+    infrared: SimulatedCamera = Field(default_factory=default_infrared)
+    visible: SimulatedCamera = Field(default_factory=default_visible)
     baseline_m: float = Field(
         0.06, ge=-1, le=1, description="How far right of the infrared camera the visible one sits."
     )
-    sessions: tuple[SimulatedSession, ...] = Field(min_length=1)
-    sites: dict[Slug, Split] = Field({}, description="Splits fixed by hand, for the catalog.")
+    sessions: tuple[SimulatedSession, ...] = Field(default_factory=default_sessions, min_length=1)
+    sites: dict[Slug, Split] = Field(
+        DEFAULT_SITES, description="Splits fixed by hand, for the catalog."
+    )
     calibration: CalibrationBoard | None = CalibrationBoard()
 
     @model_validator(mode="after")
@@ -195,83 +273,6 @@ class CalibrationTruth(StrictModel):
         description="Centre of the visible camera, in the infrared camera's axes."
     )
     poses: tuple[BoardPose, ...] = Field(description="In order; each lasts frames_per_pose frames.")
-
-
-def default_infrared() -> SimulatedCamera:
-    """An uncooled 320x256 camera with a 50 degree view."""
-    return SimulatedCamera(
-        camera=Camera(
-            width=320,
-            height=256,
-            lens=Lens(
-                fx=343.0, fy=343.0, cx=161.2, cy=126.4, k1=-0.11, k2=0.03, p1=0.0004, p2=-0.0003
-            ),
-        ),
-        fps=25.0,
-        noise=5.0,
-    )
-
-
-def default_visible() -> SimulatedCamera:
-    """A 640x480 colour camera that sees a bit more all round than the infrared one."""
-    return SimulatedCamera(
-        camera=Camera(
-            width=640,
-            height=480,
-            lens=Lens(
-                fx=562.0, fy=561.0, cx=316.8, cy=242.1, k1=-0.07, k2=0.015, p1=-0.0003, p2=0.0005
-            ),
-        ),
-        fps=30.0,
-        rotation_deg=(0.5, -0.8, 0.7),
-        noise=2.0,
-    )
-
-
-def default_simulation() -> SimulationSettings:
-    """Two outings, four sites, six recordings of 8 s: every tag, moderate clock errors."""
-    spring = (
-        SimulatedRecording(
-            id="market-noon", site="market-street", tags=("day",), offset_s=0.35, drift_ppm=40.0,
-            infrared=FrameFaults(dropped=2), visible=FrameFaults(dropped=1),
-        ),
-        SimulatedRecording(
-            id="market-film", site="market-street", tags=("day", "occlusion"), offset_s=-0.82,
-            drift_ppm=-75.0, visible=FrameFaults(dropped=3),
-        ),
-        SimulatedRecording(
-            id="park-walk", site="river-park", tags=("day", "disguise"), offset_s=0.12,
-            drift_ppm=100.0, rig_motion="shake", infrared=FrameFaults(dropped=1),
-        ),
-    )  # fmt: skip
-    autumn = (
-        SimulatedRecording(
-            id="park-night", site="river-park", tags=("night",), offset_s=0.96, drift_ppm=-20.0,
-            infrared=FrameFaults(dropped=1, repeated=3),
-        ),
-        SimulatedRecording(
-            id="depot-dusk", site="old-depot", tags=("low-light",), offset_s=-0.4,
-            drift_ppm=60.0, visible=FrameFaults(dropped=2),
-        ),
-        SimulatedRecording(
-            id="gate-glare", site="north-gate", tags=("day", "overexposure"), offset_s=0.58,
-            drift_ppm=-100.0, rig_motion="pan", infrared=FrameFaults(dropped=2),
-        ),
-    )  # fmt: skip
-    return SimulationSettings(
-        infrared=default_infrared(),
-        visible=default_visible(),
-        sessions=(
-            SimulatedSession(id="spring-outing", date=dt.date(2024, 4, 11), recordings=spring),
-            SimulatedSession(id="autumn-outing", date=dt.date(2024, 10, 23), recordings=autumn),
-        ),
-        sites={
-            "market-street": "train",
-            "river-park": "train",
-            "old-depot": "val",
-            "north-gate": "test",
-        },
-    )
 
 
 def small_simulation(recording: SimulatedRecording, *, seed: int = 0) -> SimulationSettings:

@@ -148,8 +148,9 @@ def test_gates_only_ever_weaken() -> None:
 def test_a_mix_weighs_the_supplement_by_one_number_between_0_and_1_per_frame() -> None:
     mix = GatedMix(16).double()
     main, supplement = features(9, 3, 16, 4, 4), features(10, 3, 16, 4, 4)
-    torch.nn.init.zeros_(mix.gates[0].expand.weight)
-    torch.nn.init.zeros_(mix.gates[1].conv.weight)
+    for name, parameter in mix.gates.named_parameters():
+        if name.endswith(("expand.weight", "conv.weight")):
+            torch.nn.init.zeros_(parameter)  # both gates then halve everything
     weights = mix.weigh(torch.cat([main, supplement], 1)).sigmoid().mean((2, 3))  # (3, 2)
 
     mixed = mix(main, supplement)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pipeline.board import board_corners, film_board, place, seen_pixels
 from pipeline.cameras import Take
 from pipeline.ground_truth import calibration_takes, calibration_truth
-from schemas.simulation import Band, CalibrationBoard, CalibrationTruth, default_simulation
+from schemas.simulation import Band, CalibrationBoard, CalibrationTruth, SimulationSettings
 
-RIG = default_simulation()
+RIG = SimulationSettings()
 BOARD = CalibrationBoard(poses=9, frames_per_pose=1)
 
 

@@ -28,7 +28,6 @@ from schemas.simulation import (
     SceneTag,
     SimulatedRecording,
     SimulationSettings,
-    default_simulation,
     small_simulation,
 )
 
@@ -52,7 +51,7 @@ def dots_seen(nearness: Nearness, depth_m: Range) -> dict[Band, Take]:
     dark = Shape(rectangle(-1.3, -1, 1.3, 1), nearness, (60, 60, 60), 5.0)
     dots = [Shape(ellipse(u, v, 0.02, 0.02, 48), nearness, (230, 230, 230), 30.0) for u, v in DOTS]
     scene = Scene((Layer((dark, *dots), nearness, grain=0),))
-    takes = takes_of(default_simulation(), walk(depth_m=depth_m))
+    takes = takes_of(SimulationSettings(), walk(depth_m=depth_m))
     return {
         band: replace(take, scene=scene, camera=take.camera.model_copy(update={"noise": 0.0}))
         for band, take in takes.items()
@@ -108,7 +107,7 @@ def test_near_things_miss_the_homography_by_the_parallax_of_their_depth() -> Non
 
 
 def test_the_whole_infrared_view_is_seen_by_the_visible_camera() -> None:
-    takes = takes_of(default_simulation(), walk())
+    takes = takes_of(SimulationSettings(), walk())
     homography = homography_between(takes["visible"], takes["infrared"])
     camera = takes["infrared"].camera.camera
     corners = np.array(

@@ -15,10 +15,10 @@ from schemas.simulation import (
     FrameFaults,
     RecordingTruth,
     SimulatedRecording,
-    default_simulation,
+    SimulationSettings,
 )
 
-RIG = default_simulation()
+RIG = SimulationSettings()
 
 
 def recording(**planted: object) -> SimulatedRecording:

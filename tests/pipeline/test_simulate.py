@@ -19,7 +19,6 @@ from schemas.simulation import (
     RecordingTruth,
     SimulatedRecording,
     SimulationSettings,
-    default_simulation,
     small_simulation,
 )
 
@@ -181,7 +180,7 @@ def test_a_file_in_place_of_the_folder_is_refused(
 
 
 def test_the_default_simulation_reaches_every_split_and_tag() -> None:
-    settings = default_simulation()
+    settings = SimulationSettings()
     recordings = [r for session in settings.sessions for r in session.recordings]
 
     splits = {settings.sites[recording.site] for recording in recordings}

@@ -1,0 +1,137 @@
+"""Gathers aligned frames of several streams into the blocks of pairs that are written at once."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+
+from pipeline.degrade import DegradationDraw, Window, degrade_block
+from pipeline.geometry import Resampling, resample
+from pipeline.tone import tone_mapped
+from schemas.errors import ShardError
+from schemas.facts import ToneMapping
+from schemas.store import CHUNK_PAIRS, CLIP_STORE, SHARD_PAIRS, ClipAttributes
+
+Band = Literal["infrared", "visible"]
+BANDS: tuple[Band, Band] = ("infrared", "visible")
+
+Frames = Iterator[NDArray[Any]]
+"""Frames of one stream, (H, W) or (H, W, 3), in the order of the pairs."""
+
+
+def frames_at(
+    frames: Iterable[NDArray[Any]], indices: NDArray[np.int64], *, first: int, stream: str
+) -> Frames:
+    """The frames at `indices` of a stream that is read once, from its frame `first` on.
+
+    Args:
+        frames: the stream's frames, from `first` on.
+        indices: strictly increasing, the smallest not below `first`.
+        first: index of the first frame that `frames` gives.
+        stream: its name in the catalog, for the message.
+
+    Raises:
+        ShardError: the stream ends too early.
+    """
+    numbered = enumerate(frames, first)
+    for wanted in indices.tolist():
+        for index, frame in numbered:
+            if index == wanted:
+                yield frame
+                break
+        else:
+            raise ShardError(
+                f"{stream}: frame {wanted} is wanted and the file ends before it; "
+                "bring back the whole file, or remove this stream from the recording"
+            )
+
+
+def aligned(frames: Iterable[NDArray[Any]], resampling: Resampling | None) -> Frames:
+    """Each frame resampled once, or untouched where there is nothing to resample."""
+    for frame in frames:
+        yield frame if resampling is None else resample(frame, resampling)
+
+
+def stacked(
+    frames: Frames, shape: tuple[int, ...], dtype: DTypeLike, *, stream: str
+) -> NDArray[Any]:
+    """The next frames of a stream as one array of `shape`, time first.
+
+    Raises:
+        ShardError: a frame has another size or depth.
+    """
+    block = np.empty(shape, dtype)
+    for index, frame in enumerate(islice(frames, shape[0])):
+        if frame.shape != block.shape[1:] or frame.dtype != block.dtype:
+            raise ShardError(
+                f"{stream}: a frame of shape {frame.shape}, {frame.dtype}, where the clip needs "
+                f"{block.shape[1:]}, {block.dtype}; streams of a registered recording must all "
+                "have the size of its infrared frames, degraded ones 8 bits"
+            )
+        block[index] = frame
+    return block
+
+
+def levels(counts: NDArray[np.uint16], tone: ToneMapping) -> NDArray[np.uint8]:
+    """Grey levels of a block of counts, (T, H, W), frame by frame to bound the memory."""
+    return np.stack([tone_mapped(frame, tone) for frame in counts])
+
+
+def degraded(
+    clean: NDArray[np.uint8], band: Band, about: ClipAttributes, *, first_pair: int
+) -> NDArray[np.uint8]:
+    """The degraded version of whole frames, the same that a loader would make of them.
+
+    Args:
+        clean: (T, H, W) infrared or (T, H, W, 3) visible frames.
+        band: which of the two.
+        about: names the clip, the seed and the chain of degradations.
+        first_pair: index in the clip of the first frame.
+    """
+    chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
+    draw = DegradationDraw(seed=about.seed, clip=about.clip, band=band)
+    window = Window(y=0, x=0, frame_height=about.height, frame_width=about.width)
+    made = np.empty_like(clean)
+    for start in range(0, len(clean), CHUNK_PAIRS):
+        part = torch.from_numpy(clean[start : start + CHUNK_PAIRS])
+        part = part[:, None] if band == "infrared" else part.permute(0, 3, 1, 2)  # (T, C, H, W)
+        part = degrade_block(part, chain, draw, first_frame=first_pair + start, window=window)
+        part = part[:, 0] if band == "infrared" else part.permute(0, 2, 3, 1)
+        made[start : start + CHUNK_PAIRS] = part.numpy()
+    return made
+
+
+def next_block(
+    streams: Mapping[str, Frames],
+    names: Collection[str],
+    about: ClipAttributes,
+    tone: ToneMapping | None,
+    *,
+    first_pair: int,
+) -> dict[str, NDArray[Any]]:
+    """The frame arrays `names` of the next pairs of a clip, as they are stored.
+
+    Args:
+        streams: aligned frames by the array they are for, standing at `first_pair`; `infrared`
+            gives counts where there is a tone mapping.
+        names: the arrays wanted; degraded ones that no stream gives are made from clean ones.
+        about: the clip.
+        tone: counts to grey levels; None for 8-bit infrared.
+        first_pair: index in the clip of the block's first pair.
+    """
+    pairs = min(SHARD_PAIRS, about.pairs - first_pair)
+    block: dict[str, NDArray[Any]] = {}
+    for name, frames in streams.items():
+        shape = (pairs, about.height, about.width, 3)[: len(CLIP_STORE[name].axes)]
+        is_counts = name == "infrared" and tone is not None
+        block[name] = stacked(frames, shape, np.uint16 if is_counts else np.uint8, stream=name)
+    if tone is not None:
+        block["infrared_counts"] = block["infrared"]
+        block["infrared"] = levels(block["infrared_counts"], tone)
+    for band in BANDS:
+        if (name := f"{band}_degraded") in names and name not in block:
+            block[name] = degraded(block[band], band, about, first_pair=first_pair)
+    return {name: block[name] for name in names}

@@ -1,0 +1,309 @@
+"""Streams registered pairs through warp, tone and degradation into sealed clip stores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.blocks import BANDS, Band, Frames, aligned, frames_at, next_block
+from pipeline.clip_stores import ClipWriter, is_sealed
+from pipeline.clips import cut_clips
+from pipeline.geometry import Resampling, infrared_maps, valid_mask, visible_maps
+from pipeline.quality import QualitySums, clip_quality, with_block
+from pipeline.video_files import content_hash, probe, read_frames
+from pipeline.workspace import Workspace, load, load_arrays, save
+from schemas.base import canonical_json, fingerprint
+from schemas.catalog import RecordingPlan
+from schemas.errors import ShardError, WorkspaceError
+from schemas.facts import (
+    ClipFacts,
+    IngestFacts,
+    LeftOut,
+    RegisterFacts,
+    ShardFacts,
+    StreamFacts,
+    SyncFacts,
+    ToneMapping,
+)
+from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
+
+STAGE_VERSION = 1
+"""Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
+mapping, the geometry, the degradations, or the store's writer."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the earlier stages found out about a recording."""
+
+    ingest: IngestFacts
+    sync: SyncFacts
+    register: RegisterFacts
+
+
+@dataclass(frozen=True)
+class PairList:
+    """The pairs of a recording or of one of its runs; every array has the shape (P,)."""
+
+    infrared_frames: NDArray[np.int64]
+    visible_frames: NDArray[np.int64]
+    infrared_times_s: NDArray[np.float64]
+    residual_s: NDArray[np.float64]
+
+    def at(self, places: slice | NDArray[np.int64]) -> "PairList":
+        """Some of the pairs."""
+        return PairList(
+            infrared_frames=self.infrared_frames[places],
+            visible_frames=self.visible_frames[places],
+            infrared_times_s=self.infrared_times_s[places],
+            residual_s=self.residual_s[places],
+        )
+
+
+def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
+    """What the clips of a recording depend on, beyond what `upstream` stands for.
+
+    Names and paths belong to it because they go into the stores' attributes: equal fingerprints
+    mean equal bytes.
+    """
+    recording, recipe = plan.recording, plan.recipe
+    paths = {field: path for field, path in recording.files() if "." not in field}
+    named = [plan.session, recording.id, recording.site, recording.tags, paths]
+    return fingerprint(
+        STAGE_VERSION,
+        upstream,
+        canonical_json(named),
+        plan.rig,
+        recipe.seed,
+        recipe.degrade,
+        recipe.shard,
+    )
+
+
+def clip_fingerprint(recording_fingerprint: str, pairs: PairList) -> str:
+    """What one clip depends on: its recording, and which of its frames it holds."""
+    first, last = int(pairs.infrared_frames[0]), int(pairs.infrared_frames[-1])
+    return fingerprint(recording_fingerprint, first, last)
+
+
+def array_names(plan: RecordingPlan, tone: ToneMapping | None) -> tuple[str, ...]:
+    """The frame arrays that the recording's clips hold."""
+    recording, recipe = plan.recording, plan.recipe
+    names: list[str] = [*BANDS]
+    for band, given in zip(
+        BANDS, (recording.infrared_degraded, recording.visible_degraded), strict=True
+    ):
+        if given is not None or recipe.degrade.materialise:
+            names.append(f"{band}_degraded")
+    if tone is not None and recipe.shard.keep_counts:
+        names.append("infrared_counts")
+    return tuple(names)
+
+
+def clip_attributes(
+    plan: RecordingPlan,
+    measured: Measured,
+    pairs: PairList,
+    sources: dict[str, SourceFacts],
+) -> ClipAttributes:
+    """What the zarr group of a clip tells about itself.
+
+    `degraded` is "given" as soon as one degraded stream was brought along; `sources` names which.
+    """
+    given = any(name.endswith("_degraded") for name in sources)
+    made: Literal["materialised", "at-load"] = (
+        "materialised" if plan.recipe.degrade.materialise else "at-load"
+    )
+    *_, width, height = measured.register.crop
+    return ClipAttributes(
+        clip=f"{plan.recording.id}-{int(pairs.infrared_frames[0]):06d}",
+        fingerprint=clip_fingerprint(shard_fingerprint(plan, measured.register.fingerprint), pairs),
+        recording=plan.recording.id,
+        session=plan.session,
+        rig=plan.rig.id,
+        site=plan.recording.site,
+        tags=plan.recording.tags,
+        fps=float(1 / np.median(np.diff(pairs.infrared_times_s))),
+        pairs=pairs.infrared_frames.size,
+        width=width,
+        height=height,
+        first_infrared_frame=int(pairs.infrared_frames[0]),
+        homography=measured.register.homography,
+        crop=measured.register.crop,
+        offset_s=measured.sync.offset_s,
+        drift_ppm=measured.sync.drift_ppm,
+        sources=sources,
+        degraded="given" if given else made,
+        degrade=plan.recipe.degrade,
+        seed=plan.recipe.seed,
+        profile=plan.recipe.shard.profile,
+    )
+
+
+def source_facts(path: str, facts: StreamFacts) -> SourceFacts:
+    """Where the pixels of a clean stream come from; the path is the catalog's of today."""
+    return SourceFacts(
+        path=path, sha256=facts.sha256, codec=facts.codec, pixel_format=facts.pixel_format
+    )
+
+
+def seen_by_both(plan: RecordingPlan, register: RegisterFacts) -> NDArray[np.bool_]:
+    """Which pixels of the clips show what both cameras see, (height, width)."""
+    x, y, width, height = register.crop
+    if register.source == "registered":
+        return np.ones((height, width), np.bool_)
+    return valid_mask(plan.rig, register.homography)[y : y + height, x : x + width]
+
+
+def too_short(left_out: Sequence[LeftOut], min_pairs: int) -> str:
+    """Why a recording has no clip."""
+    longest = max((run.pairs for run in left_out), default=0)
+    return (
+        f"the longest of {len(left_out)} gap-free runs has {longest} pairs and a clip needs "
+        f"{min_pairs}; lower recipe.shard.min_pairs or record longer without dropped frames"
+    )
+
+
+def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
+    """Cut a recording into clips, stream each into a sealed store, and save what came of it.
+
+    Raises:
+        ShardError: no clip is long enough, or a stream does not fit the others.
+        VideoError: a file cannot be decoded.
+        StoreError: a store of other content stands in the way.
+        OSError: the disk is full or failing.
+    """
+    recording = plan.recording.id
+    measured = _run_load_facts(plan, workspace)
+    expected = shard_fingerprint(plan, measured.register.fingerprint)
+    earlier = load(workspace.facts(recording, "shard"), ShardFacts)
+    if earlier is not None and earlier.rejection is None and earlier.fingerprint == expected:
+        stores = [workspace.clip(clip.clip, clip.fingerprint) for clip in earlier.clips]
+        if all(is_sealed(store) for store in stores):
+            return earlier
+    pairs = _run_load_pairs(plan, workspace)
+    runs, left_out = cut_clips(
+        pairs.infrared_frames, pairs.infrared_times_s, min_pairs=plan.recipe.shard.min_pairs
+    )
+    if not runs:
+        raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
+    wanted = np.concatenate([np.arange(run.start, run.stop) for run in runs])
+    streams = _run_open(plan, measured, pairs.at(wanted))
+    sources = _run_sources(plan, measured)
+    clips: list[ClipFacts] = []
+    for run in runs:
+        part = pairs.at(slice(run.start, run.stop))
+        about = clip_attributes(plan, measured, part, sources)
+        clips.append(_run_clip(plan, measured, about, part, streams, workspace))
+    outcome = ShardFacts(
+        recording=recording, fingerprint=expected, clips=tuple(clips), left_out=tuple(left_out)
+    )
+    save(outcome, workspace.facts(recording, "shard"))
+    return outcome
+
+
+def _run_clip(
+    plan: RecordingPlan,
+    measured: Measured,
+    about: ClipAttributes,
+    pairs: PairList,
+    streams: Mapping[str, Frames],
+    workspace: Workspace,
+) -> ClipFacts:
+    """Write one clip block by block while judging it, and seal it."""
+    tone = measured.ingest.infrared.tone
+    names = array_names(plan, tone)
+    valid = seen_by_both(plan, measured.register)
+    sums = QualitySums()
+    with ClipWriter(workspace, about, names) as writer:
+        for first_pair in range(0, about.pairs, SHARD_PAIRS):
+            block = next_block(streams, names, about, tone, first_pair=first_pair)
+            sums = with_block(sums, block["infrared"], block["visible"], valid)
+            writer.write(block)
+        times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
+        manifest = writer.seal(time_s=times_s, valid=valid)
+    return ClipFacts(
+        clip=about.clip,
+        fingerprint=about.fingerprint,
+        pairs=about.pairs,
+        fps=about.fps,
+        width=about.width,
+        height=about.height,
+        root_hash=manifest.root_hash,
+        quality=clip_quality(
+            sums,
+            residual_s=pairs.residual_s,
+            sync_confidence=measured.sync.confidence,
+            registration_confidence=measured.register.confidence,
+        ),
+    )
+
+
+def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:
+    """Every stream of the recording, read once, giving the aligned frames of `pairs`."""
+    register = measured.register
+    resamplings: dict[Band, Resampling | None] = {"infrared": None, "visible": None}
+    if register.source != "registered":
+        resamplings = {
+            "infrared": infrared_maps(plan.rig.infrared, register.crop),
+            "visible": visible_maps(plan.rig, register.homography, register.crop),
+        }
+    indices = {"infrared": pairs.infrared_frames, "visible": pairs.visible_frames}
+    streams: dict[str, Frames] = {}
+    for band in BANDS:
+        first, last = int(indices[band][0]), int(indices[band][-1])
+        for name, resampling in ((band, resamplings[band]), (f"{band}_degraded", None)):
+            path = getattr(plan.recording, name)
+            if path is not None:
+                frames = read_frames(plan.data_root / path, band, start=first, stop=last + 1)
+                chosen = frames_at(frames, indices[band], first=first, stream=path)
+                streams[name] = aligned(chosen, resampling)
+    return streams
+
+
+def _run_sources(plan: RecordingPlan, measured: Measured) -> dict[str, SourceFacts]:
+    """Where the pixels of every stream come from; paths as the catalog names them today."""
+    recording = plan.recording
+    sources = {
+        "infrared": source_facts(recording.infrared, measured.ingest.infrared),
+        "visible": source_facts(recording.visible, measured.ingest.visible),
+    }
+    for band in BANDS:
+        path = getattr(recording, f"{band}_degraded")
+        if path is not None:
+            found = probe(plan.data_root / path, fps=recording.fps)
+            sources[f"{band}_degraded"] = SourceFacts(
+                path=path,
+                sha256=content_hash(plan.data_root / path)[0],
+                codec=found.codec,
+                pixel_format=found.pixel_format,
+            )
+    return sources
+
+
+def _run_load_facts(plan: RecordingPlan, workspace: Workspace) -> Measured:
+    ingest = load(workspace.facts(plan.recording.id, "ingest"), IngestFacts)
+    sync = load(workspace.facts(plan.recording.id, "sync"), SyncFacts)
+    register = load(workspace.facts(plan.recording.id, "register"), RegisterFacts)
+    if ingest is None or sync is None or register is None:
+        raise WorkspaceError(
+            f"{workspace.facts(plan.recording.id, 'register').parent}: the facts of ingest, sync "
+            "and register are not all there; build the recording again"
+        )
+    return Measured(ingest, sync, register)
+
+
+def _run_load_pairs(plan: RecordingPlan, workspace: Workspace) -> PairList:
+    path = workspace.pairs(plan.recording.id)
+    arrays = load_arrays(path)
+    try:
+        return PairList(
+            infrared_frames=arrays["infrared_frames"].astype(np.int64),
+            visible_frames=arrays["visible_frames"].astype(np.int64),
+            infrared_times_s=arrays["infrared_times_s"].astype(np.float64),
+            residual_s=arrays["residual_s"].astype(np.float64),
+        )
+    except KeyError as error:
+        raise WorkspaceError(f"{path}: holds no {error}; delete it and build again") from error

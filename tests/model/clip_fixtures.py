@@ -1,0 +1,164 @@
+"""Small releases on disk, written by the real writer, with frames that the tests know."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.clip_stores import ClipWriter, array_hashes
+from pipeline.degrade import Band, DegradationDraw, Window, degrade_block
+from pipeline.workspace import Workspace, save
+from schemas.base import fingerprint
+from schemas.catalog import Dataset, Split, SplitRule
+from schemas.facts import ClipQuality
+from schemas.recipe import Degradation, DegradeRecipe, GaussianBlur, Recipe, StripeNoise
+from schemas.release import MANIFEST_NAME, Release, ReleaseClip
+from schemas.store import SHARD_PAIRS, ClipAttributes
+
+Frames = dict[str, NDArray[np.uint8]]
+
+SEED = 11
+DEGRADE = DegradeRecipe(
+    infrared=(StripeNoise(), GaussianBlur(sigma_px=(0.5, 1.0))),
+    visible=(GaussianBlur(sigma_px=(1.0, 2.0)), StripeNoise()),
+)
+QUALITY = ClipQuality(
+    infrared_mean_levels=100,
+    infrared_contrast_levels=30,
+    visible_mean_levels=100,
+    visible_contrast_levels=30,
+    visible_sharpness=50,
+    mean_residual_s=0,
+    sync_confidence=1,
+    registration_confidence=1,
+)
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """A clip to be written."""
+
+    name: str
+    split: Split = "train"
+    pairs: int = 10
+    height: int = 48
+    width: int = 64
+    materialise: bool = True
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A workspace with one release, and the frames of its clips by clip and array."""
+
+    workspace: Workspace
+    release: Path
+    frames: dict[str, Frames]
+
+    def store(self, clip: str) -> Path:
+        return next((self.workspace.root / "clips" / clip).iterdir())
+
+
+def clean_frames(plan: PlannedClip) -> Frames:
+    """Frames that differ from pair to pair, from pixel to pixel and between clips."""
+    rng = np.random.default_rng([len(plan.name), *plan.name.encode()])
+    shape = (plan.pairs, plan.height, plan.width)
+    return {
+        "infrared": rng.integers(0, 256, shape, np.uint8),
+        "visible": rng.integers(0, 256, (*shape, 3), np.uint8),
+    }
+
+
+def degraded_frames(clip: str, clean: Frames) -> Frames:
+    """What the shard stage stores: whole frames degraded, time first, channels last."""
+    infrared = torch.from_numpy(clean["infrared"])[:, None]
+    visible = torch.from_numpy(clean["visible"]).permute(0, 3, 1, 2)
+    return {
+        "infrared_degraded": _degraded(infrared, DEGRADE.infrared, clip, "infrared")[:, 0].numpy(),
+        "visible_degraded": _degraded(visible, DEGRADE.visible, clip, "visible")
+        .permute(0, 2, 3, 1)
+        .numpy(),
+    }
+
+
+def _degraded(
+    frames: torch.Tensor, chain: tuple[Degradation, ...], clip: str, band: Band
+) -> torch.Tensor:
+    window = Window(0, 0, *frames.shape[-2:])
+    return degrade_block(
+        frames, chain, DegradationDraw(SEED, clip, band), first_frame=0, window=window
+    )
+
+
+def write_release(root: Path, *plans: PlannedClip) -> Shelf:
+    """A workspace at `root` with the planned clips, released as v0.1.0."""
+    workspace = Workspace(root)
+    frames, clips = {}, []
+    for plan in plans:
+        clean = clean_frames(plan)
+        degraded = degraded_frames(plan.name, clean)
+        frames[plan.name] = {**clean, **degraded}
+        clips.append(
+            _write_clip(workspace, plan, {**clean, **(degraded if plan.materialise else {})})
+        )
+    release = Release(
+        version="v0.1.0",
+        dataset=Dataset(name="shelf"),
+        recipe=Recipe(seed=SEED, degrade=DEGRADE),
+        splits=SplitRule(),
+        clips=tuple(sorted(clips, key=lambda clip: clip.clip)),
+        rejections=(),
+        statistics=None,
+        root_hash="0" * 64,
+    ).sealed()
+    folder = workspace.release(release.version)
+    save(release, folder / MANIFEST_NAME)
+    return Shelf(workspace, folder, frames)
+
+
+def _write_clip(workspace: Workspace, plan: PlannedClip, streams: Frames) -> ReleaseClip:
+    attributes = ClipAttributes(
+        clip=plan.name,
+        fingerprint=fingerprint(plan.name),
+        recording="dock",
+        session="spring",
+        rig="mast",
+        site="harbour",
+        tags=("night",),
+        fps=25.0,
+        pairs=plan.pairs,
+        width=plan.width,
+        height=plan.height,
+        first_infrared_frame=0,
+        homography=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        crop=(0, 0, plan.width, plan.height),
+        offset_s=0,
+        drift_ppm=0,
+        sources={},
+        degraded="materialised" if plan.materialise else "at-load",
+        degrade=DEGRADE,
+        seed=SEED,
+        profile="default",
+    )
+    with ClipWriter(workspace, attributes, tuple(streams)) as writer:
+        for first in range(0, plan.pairs, SHARD_PAIRS):
+            writer.write({k: v[first : first + SHARD_PAIRS] for k, v in streams.items()})
+        manifest = writer.seal(
+            time_s=np.arange(plan.pairs) / 25, valid=np.ones((plan.height, plan.width), np.bool_)
+        )
+    shared = attributes.model_dump(
+        include={
+            *("clip", "recording", "session", "rig", "site", "tags", "pairs", "fps", "width"),
+            *("height", "fingerprint", "homography", "offset_s", "drift_ppm"),
+        }
+    )
+    return ReleaseClip(
+        **shared,
+        split=plan.split,
+        store=workspace.clip_path(attributes.clip, attributes.fingerprint),
+        root_hash=manifest.root_hash,
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+        arrays=array_hashes(manifest),
+        quality=QUALITY,
+    )
