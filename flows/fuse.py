@@ -1,4 +1,4 @@
-"""Fusing two videos, or a clip, into an mp4."""
+"""Fusing two registered videos, or a clip, into an mp4."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from flows.progress import Show, silence
 from model.checkpoint import load_checkpoint
-from model.clips import open_clip_store
 from model.fuse import Pair, fuse_windows
-from model.network import VideoFusion
-from pipeline.sync import pair_frames
+from pipeline.clip_stores import open_clip
+from pipeline.sync import Pairs, pair_frames
 from pipeline.video_files import StreamProbe, probe, read_frames, write_video
 from schemas.errors import FuseError
+from schemas.store import CHUNK_PAIRS
 
 HALF_PERIOD = 0.5
-"""Frames of two registered videos belong together within half a frame period."""
+"""Frames of registered videos belong together within half a period of the slower camera."""
 
 
 def fuse_videos(
@@ -29,11 +29,63 @@ def fuse_videos(
 
     Raises:
         VideoError, CheckpointError: a file cannot be read or written.
-        FuseError: the videos are not registered to each other.
+        FuseError: the videos are not registered to each other, or have no instant in common.
     """
-    network = load_checkpoint(weights)
-    found = probe(infrared), probe(visible)
-    _check_registered(infrared, visible, found)
-    times_s = found[0].times_s, found[1].times_s
+    found = {infrared: probe(infrared), visible: probe(visible)}
+    _check_registered(found)
+    times_s = [one.times_s for one in found.values()]
     period_s = max(float(np.median(np.diff(times))) for times in times_s)
-    ...
+    pairs = pair_frames(
+        *times_s, offset_s=0, drift_ppm=0, max_residual_s=HALF_PERIOD * period_s
+    )
+    if not pairs.residual_s.size:
+        raise FuseError(f"{infrared} and {visible} have no instant in common; fuse a built clip")
+    return _fuse(_paired(infrared, visible, pairs), out, weights, 1 / period_s, _of(pairs, report))
+
+
+def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show = silence) -> int:
+    """Fuse the first pairs of a clip store, degraded as the network is trained to see them.
+
+    Raises:
+        StoreError, CheckpointError: a file cannot be read.
+        VideoError: `out` cannot be written.
+    """
+    group, attributes = open_clip(store)
+    wanted = min(pairs, attributes.pairs)
+    names = [f"{b}_degraded" if f"{b}_degraded" in group else b for b in ("infrared", "visible")]
+
+    def frames() -> Iterator[Pair]:
+        for first in range(0, wanted, CHUNK_PAIRS):
+            last = min(first + CHUNK_PAIRS, wanted)
+            infrared, visible = (np.asarray(group[name][first:last]) for name in names)
+            yield from zip(infrared, visible, strict=True)
+
+    return _fuse(frames(), out, weights, attributes.fps, _counted(wanted, report))
+
+
+def _check_registered(found: dict[Path, StreamProbe]) -> None:
+    sizes = {path: f"{one.width}x{one.height}" for path, one in found.items()}
+    if len(set(sizes.values())) > 1:
+        shown = " and ".join(f"{path} is {size}" for path, size in sizes.items())
+        raise FuseError(f"{shown}: they are not registered; build them into clips first")
+    for path, one in found.items():
+        if one.bit_depth > 8:
+            raise FuseError(f"{path} has 16 bits a pixel; build it into clips first")
+        if one.times_s.size < 2:
+            raise FuseError(f"{path} holds a single frame; give a video")
+
+
+def _paired(infrared: Path, visible: Path, pairs: Pairs) -> Iterator[Pair]:
+    """The frames of both videos at the pairs' indices, each video read once."""
+    return zip(
+        _picked(read_frames(infrared, "infrared"), pairs.infrared_frames),
+        _picked(read_frames(visible, "visible"), pairs.visible_frames),
+        strict=True,
+    )
+
+
+def _picked(
+    frames: Iterable[NDArray[np.uint8]], indices: NDArray[np.int64]
+) -> Iterator[NDArray[np.uint8]]:
+    wanted = set(indices.tolist())
+    return (frame for index, frame in enumerate(frames) if index in wanted)
