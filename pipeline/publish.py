@@ -11,12 +11,12 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.card import PICTURE_PATH, dataset_card, index_parquet, index_path
 from pipeline.clip_stores import array_hashes, open_clip, read_manifest, verify_clip
 from pipeline.hub import FolderSender, listed_files, new_folder, read_release
 from pipeline.image_files import write_image
-from pipeline.levels import LEVELS, count_levels, level_statistics
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
+from pipeline.publish_card import PICTURE_PATH, dataset_card, index_parquet, index_path
+from pipeline.publish_levels import LEVELS, count_levels, level_statistics
 from pipeline.split import split_of
 from pipeline.workspace import Workspace, save
 from schemas.base import Version

@@ -11,9 +11,10 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from pipeline.board import film_board
-from pipeline.filming import Frame, film
-from pipeline.ground_truth import (
+from pipeline.image_files import written_whole
+from pipeline.simulate_board import film_board
+from pipeline.simulate_filming import Frame, film
+from pipeline.simulate_truth import (
     Schedule,
     calibration_takes,
     calibration_truth,
@@ -21,7 +22,6 @@ from pipeline.ground_truth import (
     schedule_frames,
     takes_of,
 )
-from pipeline.image_files import written_whole
 from pipeline.video_files import write_video
 from pipeline.workspace import load, save
 from schemas.catalog import CatalogFile, Dataset, Recording, Rig, Session, SplitRule, Timestamps

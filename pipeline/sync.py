@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.motion import (
+from pipeline.sync_motion import (
     PEAK_WIDTH_S,
     Activity,
     Motion,

@@ -7,10 +7,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from pipeline.card import READING_EXAMPLE
 from pipeline.clip_stores import verify_clip
 from pipeline.hub import PARTIAL, read_release, stored_file
 from pipeline.publish import run_publish, run_release
+from pipeline.publish_card import READING_EXAMPLE
 from schemas.errors import PublishError, ReleaseError
 from schemas.release import MANIFEST_NAME
 from tests.pipeline.studio import (

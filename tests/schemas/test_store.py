@@ -91,7 +91,8 @@ def test_a_changed_manifest_is_no_longer_consistent(change: dict[str, object]) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "../zarr.json", "visible/../../x", "a//b", "", "a/", "a\\b", ".", "a/.."]
+    "path",
+    ["/etc/passwd", "../zarr.json", "visible/../../x", "a//b", "", "a/", "a\\b", ".", "a/.."],
 )
 def test_a_listed_file_lies_inside_the_store(path: str) -> None:
     with pytest.raises(ValidationError, match="path"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.figures import (
+from pipeline.simulate_figures import (
     Car,
     Clothes,
     Mover,
@@ -17,7 +17,7 @@ from pipeline.figures import (
     rectangle,
     units_per_m,
 )
-from pipeline.street import Layer, build_furniture, build_street, lamp_pools
+from pipeline.simulate_street import Layer, build_furniture, build_street, lamp_pools
 from schemas.simulation import SimulatedRecording
 
 FILM_NEARNESS = 0.6

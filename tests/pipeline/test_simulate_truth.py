@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ground_truth import Schedule, recording_truth, schedule_frames
+from pipeline.simulate_truth import Schedule, recording_truth, schedule_frames
 from schemas.errors import SimulateError
 from schemas.recipe import Range
 from schemas.simulation import (

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.board import hold_board
-from pipeline.cameras import (
+from pipeline.simulate_board import hold_board
+from pipeline.simulate_cameras import (
     Take,
     homography_between,
     image_from_plane,
@@ -14,8 +14,8 @@ from pipeline.cameras import (
     rows_of,
     transform,
 )
-from pipeline.figures import Nearness
-from pipeline.scene import build_scene, generator
+from pipeline.simulate_figures import Nearness
+from pipeline.simulate_scene import build_scene, generator
 from schemas.errors import SimulateError
 from schemas.simulation import (
     Band,

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.board import board_corners, film_board, place, seen_pixels
-from pipeline.cameras import Take
-from pipeline.ground_truth import calibration_takes, calibration_truth
+from pipeline.simulate_board import board_corners, film_board, place, seen_pixels
+from pipeline.simulate_cameras import Take
+from pipeline.simulate_truth import calibration_takes, calibration_truth
 from schemas.simulation import Band, CalibrationBoard, CalibrationTruth, SimulationSettings
 
 RIG = SimulationSettings()

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.figures import Nearness
-from pipeline.scene import Scene
+from pipeline.simulate_figures import Nearness
+from pipeline.simulate_scene import Scene
 from schemas.base import Matrix3x3
 from schemas.catalog import Lens
 from schemas.simulation import Band, SimulatedCamera

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cameras import (
+from pipeline.simulate_cameras import (
     Matrix,
     Optics,
     Take,
@@ -17,7 +17,7 @@ from pipeline.cameras import (
     rotation_of,
     rows_of,
 )
-from pipeline.filming import (
+from pipeline.simulate_filming import (
     LEVELS_PER_C,
     Canvas,
     Frame,
@@ -27,7 +27,7 @@ from pipeline.filming import (
     paint_panorama,
     sensor_fields,
 )
-from pipeline.scene import generator
+from pipeline.simulate_scene import generator
 from schemas.simulation import BoardPose, CalibrationBoard
 
 PAPER_COLOUR, INK_COLOUR = (232, 232, 228), (26, 26, 28)

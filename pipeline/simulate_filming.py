@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cameras import (
+from pipeline.simulate_cameras import (
     Matrix,
     Optics,
     Take,
@@ -16,9 +16,9 @@ from pipeline.cameras import (
     rig_rotation,
     transform,
 )
-from pipeline.figures import HORIZON, Nearness, Shape
-from pipeline.scene import Lighting, Pool, generator
-from pipeline.street import REACH, Layer
+from pipeline.simulate_figures import HORIZON, Nearness, Shape
+from pipeline.simulate_scene import Lighting, Pool, generator
+from pipeline.simulate_street import REACH, Layer
 
 LEVELS_PER_C = 6.0
 """Infrared is painted in steps of 1/6 degree Celsius; 0 to 42.5 degrees fit into 8 bits."""

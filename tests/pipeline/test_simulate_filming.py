@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.cameras import (
+from pipeline.simulate_cameras import (
     Matrix,
     Take,
     camera_matrix_of,
@@ -17,11 +17,11 @@ from pipeline.cameras import (
     image_from_plane,
     transform,
 )
-from pipeline.figures import Nearness, Shape, ellipse, rectangle
-from pipeline.filming import COUNTS_AT_0_C, COUNTS_PER_LEVEL, LEVELS_PER_C, Frame, film
-from pipeline.ground_truth import takes_of
-from pipeline.scene import Scene
-from pipeline.street import Layer
+from pipeline.simulate_figures import Nearness, Shape, ellipse, rectangle
+from pipeline.simulate_filming import COUNTS_AT_0_C, COUNTS_PER_LEVEL, LEVELS_PER_C, Frame, film
+from pipeline.simulate_scene import Scene
+from pipeline.simulate_street import Layer
+from pipeline.simulate_truth import takes_of
 from schemas.recipe import Range
 from schemas.simulation import (
     Band,

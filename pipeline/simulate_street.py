@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.figures import (
+from pipeline.simulate_figures import (
     GROUND,
     HORIZON,
     RGB,

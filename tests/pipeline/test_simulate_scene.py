@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.figures import Clothes, Path, Person, feet, units_per_m
-from pipeline.scene import Scene, build_scene, generator
+from pipeline.simulate_figures import Clothes, Path, Person, feet, units_per_m
+from pipeline.simulate_scene import Scene, build_scene, generator
 from schemas.simulation import SceneTag, SimulatedRecording
 
 CLOTHES = Clothes((170, 40, 40), (40, 40, 60), (220, 180, 150), (30, 25, 20), 23.0, None)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.card import escaped, size_category
 from pipeline.publish import run_release
+from pipeline.publish_card import escaped, size_category
 from tests.pipeline.studio import (
     FPS,
     HOMOGRAPHY,
