@@ -10,6 +10,7 @@ from flows.progress import Show, silence
 from model.checkpoint import load_checkpoint
 from model.fuse import Pair, fuse_windows
 from pipeline.clip_stores import open_clip
+from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
 from pipeline.video_files import StreamProbe, probe, read_frames, write_video
 from schemas.errors import FuseError
@@ -40,7 +41,9 @@ def fuse_videos(
     )
     if not pairs.residual_s.size:
         raise FuseError(f"{infrared} and {visible} have no instant in common; fuse a built clip")
-    return _fuse(_paired(infrared, visible, pairs), out, weights, 1 / period_s, _of(pairs, report))
+    frames = _paired(infrared, visible, pairs)
+    total = pairs.residual_s.size
+    return _fuse(frames, total, out, weights, fps=1 / period_s, report=report)
 
 
 def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show = silence) -> int:
@@ -60,7 +63,7 @@ def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show
             infrared, visible = (np.asarray(group[name][first:last]) for name in names)
             yield from zip(infrared, visible, strict=True)
 
-    return _fuse(frames(), out, weights, attributes.fps, _counted(wanted, report))
+    return _fuse(frames(), wanted, out, weights, fps=attributes.fps, report=report)
 
 
 def _check_registered(found: dict[Path, StreamProbe]) -> None:
@@ -77,15 +80,24 @@ def _check_registered(found: dict[Path, StreamProbe]) -> None:
 
 def _paired(infrared: Path, visible: Path, pairs: Pairs) -> Iterator[Pair]:
     """The frames of both videos at the pairs' indices, each video read once."""
-    return zip(
-        _picked(read_frames(infrared, "infrared"), pairs.infrared_frames),
-        _picked(read_frames(visible, "visible"), pairs.visible_frames),
-        strict=True,
+    here = frames_at(
+        read_frames(infrared, "infrared"), pairs.infrared_frames, first=0, stream=str(infrared)
     )
+    there = frames_at(
+        read_frames(visible, "visible"), pairs.visible_frames, first=0, stream=str(visible)
+    )
+    return zip(here, there, strict=True)
 
 
-def _picked(
-    frames: Iterable[NDArray[np.uint8]], indices: NDArray[np.int64]
-) -> Iterator[NDArray[np.uint8]]:
-    wanted = set(indices.tolist())
-    return (frame for index, frame in enumerate(frames) if index in wanted)
+def _fuse(
+    frames: Iterable[Pair], total: int, out: Path, weights: Path, *, fps: float, report: Show
+) -> int:
+    """Fuse pairs into the mp4 `out`, telling `report` of every frame."""
+    fused = fuse_windows(load_checkpoint(weights), frames)
+
+    def watched() -> Iterator[NDArray[np.uint8]]:
+        for done, frame in enumerate(fused, 1):
+            report(done, total, "")
+            yield frame
+
+    return write_video(out, watched(), fps=fps, codec="h264")

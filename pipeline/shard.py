@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.blocks import BANDS, Band, Frames, aligned, frames_at, next_block
 from pipeline.clip_stores import ClipWriter, is_sealed
 from pipeline.clips import cut_clips
 from pipeline.geometry import Resampling, infrared_maps, valid_mask, visible_maps
 from pipeline.quality import QualitySums, clip_quality, with_block
+from pipeline.shard_blocks import BANDS, Band, Frames, aligned, frames_at, next_block
 from pipeline.video_files import content_hash, probe, read_frames
 from pipeline.workspace import Workspace, load, load_arrays, save
 from schemas.base import canonical_json, fingerprint

@@ -1,0 +1,131 @@
+"""The whole journey on the simulated rig: film, build, release, publish, train, fuse, look."""
+
+from pathlib import Path
+from shutil import rmtree
+
+import numpy as np
+from pydantic import Field
+
+from flows.build import build_dataset
+from flows.fuse import fuse_clip
+from flows.progress import Show, silence
+from flows.publish import publish_release, release_dataset
+from flows.train import train_release
+from model.train import WEIGHTS_NAME
+from pipeline.clip_stores import open_clip
+from pipeline.pictures import clip_row, contact_sheet, with_degraded
+from pipeline.simulate import run_simulate
+from pipeline.video_files import read_frames_at, write_image
+from schemas.base import StrictModel
+from schemas.release import Release
+from schemas.simulation import SimulationSettings
+from schemas.training import NetworkRecipe, TrainingRecipe
+
+VERSION = "v0.1.0"
+
+DEMO_TRAINING = TrainingRecipe(
+    network=NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1),
+    frames=5,
+    crop=64,
+    batch=2,
+    steps=40,
+    learning_rate=1e-3,
+    final_learning_rate=1e-4,
+    gradient_clip=1.0,
+)
+"""A quarter of the published width and a minute of steps: shows that the loss falls, no more."""
+
+FUSED_PAIRS = 24
+"""Pairs of each shown clip that are fused: under a second of video."""
+
+SHOWN_CLIPS = 3
+
+STEPS = 7
+
+
+class Demo(StrictModel):
+    """What the demo made; paths."""
+
+    release: str
+    clips: str
+    picture: str = Field(description="A sheet of infrared, visible, overlay, degraded and fused.")
+    checkpoint: str
+    fused: str
+    published: str
+    first_loss: float
+    last_loss: float
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        return [
+            f"picture     {self.picture}   (look at this first)",
+            f"fused video {self.fused}",
+            f"clips       {self.clips}   (zarr groups, one a clip)",
+            f"release     {self.release}",
+            f"published   {self.published}   (as on the Hub; has a README.md)",
+            f"weights     {self.checkpoint}   "
+            f"(loss {self.first_loss:.2f} -> {self.last_loss:.2f}; a demo, not a trained network)",
+            f"next: read {self.published}/README.md, or build your own: twinband schema",
+        ]
+
+
+def run_demo(folder: Path, report: Show = silence) -> Demo:
+    """Do the main job below `folder`, from filming to fused frames; running again reuses clips.
+
+    Raises:
+        SimulateError: `folder` holds something else.
+    """
+    folder = folder.resolve()
+    work, run = folder / "work", folder / "run"
+    report(0, STEPS, "filming the simulated rig")
+    catalog = run_simulate(folder / "rig", SimulationSettings())
+    report(1, STEPS, "building clips")
+    build_dataset(catalog, work)
+    report(2, STEPS, f"releasing {VERSION}")
+    release = release_dataset(catalog, VERSION, work)
+    report(3, STEPS, "publishing to a folder")
+    published = publish_release(VERSION, str(folder / "published"), work)
+    report(4, STEPS, "training a small network")
+    rmtree(run, ignore_errors=True)
+    trained = train_release(str(published), work, run, DEMO_TRAINING)
+    report(5, STEPS, "fusing")
+    shown = _shown(release)
+    videos = [folder / "fused" / f"{clip}.mp4" for clip in shown]
+    for clip, video in zip(shown, videos, strict=True):
+        fuse_clip(work / shown[clip], video, run / WEIGHTS_NAME, pairs=FUSED_PAIRS)
+    report(6, STEPS, "drawing the picture")
+    picture = folder / "demo.png"
+    write_image(picture, _sheet(work, shown, videos))
+    report(STEPS, STEPS, "done")
+    return Demo(
+        release=str(work / "releases" / VERSION),
+        clips=str(work / "clips"),
+        picture=str(picture),
+        checkpoint=str(trained.checkpoint),
+        fused=str(videos[0]),
+        published=str(published),
+        first_loss=trained.first_loss,
+        last_loss=trained.last_loss,
+    )
+
+
+def _shown(release: Release) -> dict[str, str]:
+    """The longest clip of some sites, by name, with the paths of their stores."""
+    longest = sorted(release.clips, key=lambda clip: -clip.pairs)
+    by_site = {clip.site: clip for clip in reversed(longest)}
+    shown = sorted(by_site.values(), key=lambda clip: clip.clip)[:SHOWN_CLIPS]
+    return {clip.clip: clip.store for clip in shown}
+
+
+def _sheet(work: Path, shown: dict[str, str], videos: list[Path]) -> np.ndarray:
+    """One row a clip: its middle fused pair in every form it has."""
+    rows = []
+    for (clip, store), video in zip(shown.items(), videos, strict=True):
+        group, attributes = open_clip(work / store)
+        pair = min(FUSED_PAIRS, attributes.pairs) // 2
+        names = [name for name in ("infrared", "visible", "infrared_degraded", "visible_degraded")]
+        frames = {name: np.asarray(group[name][pair]) for name in names if name in group}
+        frames = with_degraded(frames, attributes, pair)
+        (fused,) = read_frames_at(video, "visible", [pair])
+        rows.append(clip_row(f"{clip}, pair {pair}", {**frames, "fused": fused}))
+    return contact_sheet(rows)

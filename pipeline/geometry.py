@@ -1,0 +1,181 @@
+"""From raw pixels of both cameras to one common grid: undistortion and homography in one step.
+
+The common grid is the infrared image without its lens distortion. A homography maps undistorted
+visible pixels to undistorted infrared pixels; centres of pixels lie at integers.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.video_files import Frame
+from schemas.base import Matrix3x3
+from schemas.catalog import Camera, Lens, Rig
+
+Crop = tuple[int, int, int, int]
+"""x, y, width, height inside the infrared image, pixels."""
+
+Points = NDArray[np.float64]
+"""(..., 2), x then y, pixels."""
+
+UNDISTORT_ITERATIONS = 40
+"""OpenCV's five leave tenths of a pixel at the corners of a strong lens."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Where each pixel of the clip comes from in a raw frame."""
+
+    map_x: NDArray[np.float32]
+    map_y: NDArray[np.float32]
+    """Raw pixels, (H, W)."""
+    smoothing_px: float
+    """Deviation of the blur that keeps finer raw pixels from aliasing; 0: none."""
+
+
+def matrix_of(homography: Matrix3x3) -> NDArray[np.float64]:
+    """The homography as an array, (3, 3)."""
+    return np.array(homography, np.float64)
+
+
+def inverse_of(homography: Matrix3x3) -> NDArray[np.float64]:
+    """The way back as an array, (3, 3)."""
+    return np.asarray(np.linalg.inv(matrix_of(homography)), np.float64)
+
+
+def project(points: Points, homography: NDArray[np.float64]) -> Points:
+    """Points through a homography."""
+    flat = points.reshape(-1, 1, 2).astype(np.float64)
+    return np.asarray(cv2.perspectiveTransform(flat, homography), np.float64).reshape(points.shape)
+
+
+def distorted(points: Points, lens: Lens | None) -> Points:
+    """Where the lens images what an ideal one would image at `points`."""
+    if lens is None:
+        return points
+    flat = points.reshape(-1, 2)
+    rays = (flat - (lens.cx, lens.cy)) / (lens.fx, lens.fy)
+    solid = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+    still = np.zeros(3)
+    raw, _ = cv2.projectPoints(solid, still, still, camera_matrix(lens), coefficients(lens))
+    return np.asarray(raw, np.float64).reshape(points.shape)
+
+
+def camera_matrix(lens: Lens) -> NDArray[np.float64]:
+    """K, (3, 3)."""
+    return np.array([[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]], np.float64)
+
+
+def coefficients(lens: Lens) -> NDArray[np.float64]:
+    """k1, k2, p1, p2, k3, as OpenCV orders them."""
+    return np.array([lens.k1, lens.k2, lens.p1, lens.p2, lens.k3], np.float64)
+
+
+def grid(crop: Crop) -> Points:
+    """The centres of the pixels of a crop, (H, W, 2)."""
+    x, y, width, height = crop
+    columns, rows = np.meshgrid(np.arange(x, x + width), np.arange(y, y + height))
+    return np.stack([columns, rows], axis=-1).astype(np.float64)
+
+
+def full_frame(camera: Camera) -> Crop:
+    """The whole image of a camera."""
+    return 0, 0, camera.width, camera.height
+
+
+def infrared_maps(camera: Camera, crop: Crop) -> Resampling | None:
+    """How the clip's infrared pixels come from raw frames; None: raw frames are the clip's."""
+    if camera.lens is None and crop == full_frame(camera):
+        return None
+    return _resampling(distorted(grid(crop), camera.lens))
+
+
+def visible_maps(rig: Rig, homography: Matrix3x3, crop: Crop) -> Resampling | None:
+    """How the clip's visible pixels come from raw frames; None: raw frames are the clip's.
+
+    Lens and homography act in one resampling, so that nothing is blurred twice.
+    """
+    inverse = inverse_of(homography)
+    is_same = np.allclose(inverse / inverse[2, 2], np.eye(3), rtol=0, atol=1e-12)
+    if rig.visible.lens is None and is_same and crop == full_frame(rig.visible):
+        return None
+    return _resampling(distorted(project(grid(crop), inverse), rig.visible.lens))
+
+
+def _resampling(raw: Points) -> Resampling:
+    """Maps to raw pixels, with the smoothing their spacing asks for.
+
+    A pixel of the grid that covers s raw pixels needs a blur of 0.5 * sqrt(s^2 - 1) of them: with
+    the half pixel of the sensor itself, it is then as sharp as the grid can hold.
+    """
+    across = np.linalg.norm(np.diff(raw, axis=1), axis=-1)
+    spacing = float(np.median(across)) if across.size else 1.0
+    return Resampling(
+        map_x=raw[..., 0].astype(np.float32),
+        map_y=raw[..., 1].astype(np.float32),
+        smoothing_px=0.5 * float(np.sqrt(max(spacing**2 - 1, 0.0))) if spacing > 1.1 else 0.0,
+    )
+
+
+def resample(frame: Frame, resampling: Resampling) -> Frame:
+    """A frame on the clip's grid: cubic, the sharpest of OpenCV's fast kernels; black outside.
+
+    Args:
+        frame: (H, W) or (H, W, 3), raw.
+        resampling: from `infrared_maps` or `visible_maps`.
+    """
+    smooth = (
+        cv2.GaussianBlur(frame, (0, 0), resampling.smoothing_px)
+        if resampling.smoothing_px > 0
+        else frame
+    )
+    resampled = cv2.remap(
+        smooth,
+        resampling.map_x,
+        resampling.map_y,
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    return np.asarray(resampled, np.uint16 if frame.dtype == np.uint16 else np.uint8)
+
+
+def valid_mask(rig: Rig, homography: Matrix3x3) -> NDArray[np.bool_]:
+    """Which pixels of the undistorted infrared image both cameras see, (H, W)."""
+    frame = full_frame(rig.infrared)
+    own = _inside(infrared_maps(rig.infrared, frame), rig.infrared)
+    other = _inside(visible_maps(rig, homography, frame), rig.visible)
+    beyond = project(grid(frame), inverse_of(homography))
+    return own & other & np.isfinite(beyond).all(axis=-1)
+
+
+def _inside(resampling: Resampling | None, camera: Camera) -> NDArray[np.bool_]:
+    if resampling is None:
+        return np.ones((camera.height, camera.width), np.bool_)
+    x, y = resampling.map_x, resampling.map_y
+    inside = (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
+    return np.asarray(inside, np.bool_)
+
+
+def largest_rectangle(mask: NDArray[np.bool_]) -> Crop:
+    """The largest rectangle of True pixels as x, y, width, height; the first of equal ones.
+
+    Row by row, each column knows how many True pixels stand above it; a stack finds the largest
+    rectangle under these heights.
+    """
+    best, area = (0, 0, 0, 0), 0
+    heights = np.zeros(mask.shape[1] + 1, np.int64)
+    for row, line in enumerate(mask):
+        heights[:-1] = np.where(line, heights[:-1] + 1, 0)
+        stack: list[tuple[int, int]] = []  # first column, height
+        for column, height in enumerate(heights.tolist()):
+            start = column
+            while stack and stack[-1][1] >= height:
+                start, high = stack.pop()
+                if high * (column - start) > area:
+                    area = high * (column - start)
+                    best = (start, row - high + 1, column - start, high)
+            stack.append((start, height))
+    return best
