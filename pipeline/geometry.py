@@ -139,7 +139,9 @@ def resample(frame: Frame, resampling: Resampling) -> Frame:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return np.asarray(resampled, np.uint16 if frame.dtype == np.uint16 else np.uint8)
+    if frame.dtype == np.uint16:
+        return np.asarray(resampled, np.uint16)
+    return np.asarray(resampled, np.uint8)
 
 
 def valid_mask(rig: Rig, homography: Matrix3x3) -> NDArray[np.bool_]:

@@ -222,6 +222,7 @@ def _run_clip(
             block = next_block(streams, names, about, tone, first_pair=first_pair)
             sums = with_block(sums, block["infrared"], block["visible"], valid)
             writer.write(block)
+            del block  # else the next one is made while this one still fills the memory
         times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
         manifest = writer.seal(time_s=times_s, valid=valid)
     return ClipFacts(

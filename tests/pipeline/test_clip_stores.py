@@ -442,6 +442,7 @@ def writer_process(root: Path, last: int) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(tmp_path: Path) -> None:
     about = attributes(70, 32, 48)
     whole = frames(about, STREAMS)

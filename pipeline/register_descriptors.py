@@ -1,0 +1,112 @@
+"""What infrared and visible images of one scene have in common: the orientation of their edges.
+
+Eight unsigned orientation channels of local-contrast-normalised gradients, averaged over frames
+(CAPTURE.md section 2; the family of CFOG descriptors).
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+"""(H, W)."""
+
+Descriptors = NDArray[np.float32]
+"""Edge strength by orientation, (ORIENTATIONS, H, W)."""
+
+ORIENTATIONS = 8
+"""Channels of 22.5 degrees each; unsigned, since contrast may be inverted between bands."""
+
+SHARPNESS = 4
+"""Exponent of the cosine by which a gradient spreads over neighbouring channels."""
+
+CONTRAST_SIGMA_PX = 8.0
+"""Neighbourhood in which contrast is made equal: warm and cold, lit and dark places count alike."""
+
+NOISE_LEVELS = 2.0
+"""Contrast below which a neighbourhood is empty: sensor noise after smoothing, grey levels."""
+
+SMOOTH_SIGMA_PX = 1.0
+"""Smoothing before gradients and of the channels after them."""
+
+TREND_SIGMA_PX = 12.0
+"""What varies more slowly than this says where texture is, not where edges are; it is removed."""
+
+
+def describe(images: Sequence[Image]) -> Descriptors:
+    """The mean orientation channels of images of one size and one view.
+
+    Args:
+        images: grey levels, (H, W) each; moving things average out, resting ones stay.
+    """
+    total = np.zeros((ORIENTATIONS, *images[0].shape), np.float32)
+    for image in images:
+        total += _oriented(image)
+    channels = [_filtered(channel / len(images)) for channel in total]
+    return np.stack(channels)
+
+
+def _oriented(image: Image) -> Descriptors:
+    smooth = _blurred(image, SMOOTH_SIGMA_PX)
+    mean = _blurred(smooth, CONTRAST_SIGMA_PX)
+    contrast = np.sqrt(np.maximum(_blurred((smooth - mean) ** 2, CONTRAST_SIGMA_PX), 0))
+    normal = (smooth - mean) / (contrast + NOISE_LEVELS)
+    across, down = (
+        cv2.Sobel(normal, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1))
+    )
+    strength = np.hypot(across, down)
+    angle = np.arctan2(down, across)
+    channels = np.empty((ORIENTATIONS, *image.shape), np.float32)
+    for index in range(ORIENTATIONS):
+        towards = np.cos(angle - index * np.pi / ORIENTATIONS)
+        channels[index] = strength * towards**SHARPNESS
+    return channels
+
+
+def _filtered(channel: Image) -> Image:
+    smooth = _blurred(channel, SMOOTH_SIGMA_PX)
+    return np.asarray(smooth - _blurred(smooth, TREND_SIGMA_PX), np.float32)
+
+
+def _blurred(image: Image, sigma_px: float) -> Image:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.float32)
+
+
+def resized(image: Image, scale: float) -> Image:
+    """The image at another scale, smoothed where it shrinks; centres of pixels keep their places.
+
+    Args:
+        image: (H, W).
+        scale: new size over old size.
+    """
+    height, width = (max(1, round(side * scale)) for side in image.shape)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.float32)
+
+
+def warped(
+    channels: Descriptors, homography: NDArray[np.float64], size: tuple[int, int]
+) -> tuple[Descriptors, Image]:
+    """Channels on another grid, and how much of each pixel they cover.
+
+    Args:
+        channels: (C, h, w).
+        homography: from the channels' pixels to the grid's.
+        size: height, width of the grid.
+
+    Returns:
+        (C, H, W) and a weight of 0 to 1, (H, W).
+    """
+    shape = size[::-1]
+    moved = np.stack([cv2.warpPerspective(channel, homography, shape) for channel in channels])
+    inside = np.ones(channels.shape[1:], np.float32)
+    return moved, np.asarray(cv2.warpPerspective(inside, homography, shape), np.float32)
+
+
+def correlation(here: Descriptors, there: Descriptors, weight: Image) -> float:
+    """Normalised correlation of two sets of channels over a weighted area, -1 to 1."""
+    product = float((here * there * weight).sum())
+    energy = float((here**2 * weight).sum()) * float((there**2 * weight).sum())
+    return product / float(np.sqrt(energy)) if energy > 0 else 0.0
