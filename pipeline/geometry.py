@@ -51,6 +51,21 @@ def project(points: Points, homography: NDArray[np.float64]) -> Points:
     return np.asarray(cv2.perspectiveTransform(flat, homography), np.float64).reshape(points.shape)
 
 
+def distance_of_corners(
+    one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]
+) -> float:
+    """Mean distance of an image's corners under two homographies, pixels of their target.
+
+    Args:
+        one: a homography, (3, 3).
+        other: another.
+        shape: height and width of the image they start from.
+    """
+    height, width = shape[:2]
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
+    return float(np.linalg.norm(project(corners, one) - project(corners, other), axis=-1).mean())
+
+
 def distorted(points: Points, lens: Lens | None) -> Points:
     """Where the lens images what an ideal one would image at `points`."""
     if lens is None:

@@ -102,7 +102,9 @@ def warped(
     shape = size[::-1]
     moved = np.stack([cv2.warpPerspective(channel, homography, shape) for channel in channels])
     inside = np.ones(channels.shape[1:], np.float32)
-    return moved, np.asarray(cv2.warpPerspective(inside, homography, shape), np.float32)
+    return moved.astype(np.float32, copy=False), np.asarray(
+        cv2.warpPerspective(inside, homography, shape), np.float32
+    )
 
 
 def correlation(here: Descriptors, there: Descriptors, weight: Image) -> float:

@@ -3,7 +3,7 @@
 Everything here lives on small grids of search pixels; `scaling` leads from and to camera pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.geometry import distance_of_corners
 from pipeline.register_descriptors import (
     Descriptors,
     Image,
@@ -112,7 +113,7 @@ def _centred(
     """Put an image of that shape in the middle of a square canvas, scaled and turned."""
     height, width = shape
     turned = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation_degrees, scale)
-    turned[:, 2] += ((canvas - width) / 2, (canvas - height) / 2)
+    turned[:, 2] += np.array([canvas - width, canvas - height]) / 2
     return np.vstack([turned, [0, 0, 1]])
 
 
@@ -142,9 +143,9 @@ def _masked_correlation(here: _Spectra, there: _Spectra) -> NDArray[np.float64]:
     overlap = np.fft.irfft2(here.cover * np.conj(there.cover))
     energy = np.maximum(energy_here, 0) * np.maximum(energy_there, 0)
     enough = overlap >= MIN_SHARE * min(here.area_px, there.area_px)
-    floor = 1e-6 * float(energy.max())
-    scores = products / np.sqrt(np.maximum(energy, max(floor, np.finfo(np.float32).tiny)))
-    return np.where(enough, scores, -1.0)
+    floor = max(1e-6 * float(energy.max()), 1e-30)
+    scores = products / np.sqrt(np.maximum(energy, floor))
+    return np.asarray(np.where(enough, scores, -1.0), np.float64)
 
 
 def refine(
@@ -229,7 +230,7 @@ def _gauss_newton(
             if damping > LAST_DAMPING:
                 break
             continue
-        movement_px = grid.corner_distance(step, tried)
+        movement_px = distance_of_corners(step, tried, cover.shape)
         step, score, damping = tried, other_score, damping / 10
         system = _System.of(here, other, other_weight)
         if movement_px < CONVERGED_PX:
@@ -336,18 +337,5 @@ class _Grid:
             return None
         motion = np.eye(3) + np.array([[a[0], a[1], a[2]], [a[3], a[4], a[5]], [a[6], a[7], 0]])
         pull = np.linalg.inv(self.to_unit) @ motion @ self.to_unit
-        composed = np.linalg.inv(pull) @ step
+        composed = np.asarray(np.linalg.inv(pull) @ step, np.float64)
         return composed / composed[2, 2]
-
-    def corner_distance(self, one: Homography, other: Homography) -> float:
-        """Mean distance of the corners under two homographies, grid pixels."""
-        unit = np.array([[[-1.0, -1.0]], [[1.0, -1.0]], [[1.0, 1.0]], [[-1.0, 1.0]]])
-        corners = cv2.perspectiveTransform(unit, np.linalg.inv(self.to_unit))
-        moved = [cv2.perspectiveTransform(corners, homography) for homography in (one, other)]
-        return float(np.linalg.norm(moved[0] - moved[1], axis=-1).mean())
-
-
-def corners_of(shape: tuple[int, ...]) -> Iterator[tuple[float, float]]:
-    """The centres of the four corner pixels, x then y."""
-    height, width = shape[:2]
-    return ((x, y) for x, y in product((0.0, width - 1.0), (0.0, height - 1.0)))
