@@ -1,10 +1,10 @@
 """The build: every recording of a catalog becomes sealed clips, or is rejected with its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from prefect import Task, flow, task, unmapped
+from prefect import flow, task, unmapped
 from prefect.futures import as_completed
 from pydantic import Field
 
@@ -29,7 +29,7 @@ from schemas.facts import LeftOut, Rejection, ShardFacts, Stage
 UNUSABLE = (VideoError, IngestError, SyncError, RegisterError, DegradeError, ShardError)
 """Errors that speak of one recording; any other stops the build."""
 
-JOURNEY: tuple[tuple[Stage, Task[[RecordingPlan, Workspace], StrictModel]], ...] = (
+JOURNEY: tuple[tuple[Stage, Callable[[RecordingPlan, Workspace], StrictModel]], ...] = (
     ("ingest", ingest),
     ("sync", sync),
     ("register", register),

@@ -215,18 +215,34 @@ def publish(version: str, destination: str, work: Path) -> Answer:
 @click.option("--out", type=FOLDER, default="runs/latest", show_default=True)
 @click.option("--recipe", type=FILE, help="YAML training recipe; default: the published network.")
 @click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
-def train(release: str, work: Path, out: Path, recipe: Path | None, steps: int | None) -> Answer:
+@click.option("--batch", type=click.IntRange(1), help="Overrides the recipe's windows a step.")
+def train(
+    release: str,
+    work: Path,
+    out: Path,
+    recipe: Path | None,
+    steps: int | None,
+    batch: int | None,
+) -> Answer:
     """Train VideoFusion on the train split of RELEASE (a version, or a published folder)."""
     from flows.progress import progress
-    from flows.train import train_release
+    from flows.train import train_release, training_recipe
 
     with progress("training") as show:
-        result = train_release(release, work, out, recipe_path=recipe, steps=steps, report=show)
+        chosen = training_recipe(recipe, steps=steps, batch=batch)
+        result = train_release(release, work, out, chosen, report=show)
     lines = [
         f"loss {result.first_loss:.4f} -> {result.last_loss:.4f} in {result.steps} steps",
         f"weights: {result.checkpoint}",
     ]
-    return Answer(result.model_dump(mode="json"), lines)
+    document = {
+        "checkpoint": str(result.checkpoint),
+        "log": str(result.log),
+        "steps": result.steps,
+        "first_loss": result.first_loss,
+        "last_loss": result.last_loss,
+    }
+    return Answer(document, lines)
 
 
 @command

@@ -4,6 +4,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from flows.build import build_dataset
@@ -12,7 +13,7 @@ from flows.progress import Show, silence
 from flows.publish import publish_release, release_dataset
 from flows.train import train_release
 from model.train import WEIGHTS_NAME
-from pipeline.clip_stores import open_clip
+from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
 from pipeline.simulate import run_simulate
 from pipeline.video_files import read_frames_at, write_image
@@ -39,6 +40,7 @@ FUSED_PAIRS = 24
 """Pairs of each shown clip that are fused: under a second of video."""
 
 SHOWN_CLIPS = 3
+SHOWN_ARRAYS = ("infrared", "visible", "infrared_degraded", "visible_degraded")
 
 STEPS = 7
 
@@ -63,8 +65,7 @@ class Demo(StrictModel):
             f"clips       {self.clips}   (zarr groups, one a clip)",
             f"release     {self.release}",
             f"published   {self.published}   (as on the Hub; has a README.md)",
-            f"weights     {self.checkpoint}   "
-            f"(loss {self.first_loss:.2f} -> {self.last_loss:.2f}; a demo, not a trained network)",
+            f"weights     {self.checkpoint}   (loss {self.first_loss:.2f} -> {self.last_loss:.2f})",
             f"next: read {self.published}/README.md, or build your own: twinband schema",
         ]
 
@@ -117,15 +118,19 @@ def _shown(release: Release) -> dict[str, str]:
     return {clip.clip: clip.store for clip in shown}
 
 
-def _sheet(work: Path, shown: dict[str, str], videos: list[Path]) -> np.ndarray:
+def _sheet(work: Path, shown: dict[str, str], videos: list[Path]) -> NDArray[np.uint8]:
     """One row a clip: its middle fused pair in every form it has."""
     rows = []
     for (clip, store), video in zip(shown.items(), videos, strict=True):
         group, attributes = open_clip(work / store)
         pair = min(FUSED_PAIRS, attributes.pairs) // 2
-        names = [name for name in ("infrared", "visible", "infrared_degraded", "visible_degraded")]
-        frames = {name: np.asarray(group[name][pair]) for name in names if name in group}
-        frames = with_degraded(frames, attributes, pair)
+        stored = {
+            name: read_pairs(group, name, pair, pair + 1)[0]
+            for name in SHOWN_ARRAYS
+            if name in group
+        }
+        frames = with_degraded(stored, attributes, pair)
         (fused,) = read_frames_at(video, "visible", [pair])
-        rows.append(clip_row(f"{clip}, pair {pair}", {**frames, "fused": fused}))
+        frames["fused"] = np.asarray(fused, np.uint8)
+        rows.append(clip_row(f"{clip}, pair {pair}", frames))
     return contact_sheet(rows)

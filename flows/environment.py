@@ -8,6 +8,9 @@ def prepare_environment() -> None:
     """Let Prefect keep to itself: its own folder, no telemetry; what the user has set stays.
 
     Call it before importing any module of this folder that imports Prefect.
+
+    Raises:
+        OSError: Prefect's folder cannot be made.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     settings = {
@@ -18,3 +21,4 @@ def prepare_environment() -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from flows.progress import Show, silence
 from model.checkpoint import load_checkpoint
 from model.fuse import Pair, fuse_windows
-from pipeline.clip_stores import open_clip
+from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
 from pipeline.video_files import StreamProbe, probe, read_frames, write_video
@@ -36,9 +36,7 @@ def fuse_videos(
     _check_registered(found)
     times_s = [one.times_s for one in found.values()]
     period_s = max(float(np.median(np.diff(times))) for times in times_s)
-    pairs = pair_frames(
-        *times_s, offset_s=0, drift_ppm=0, max_residual_s=HALF_PERIOD * period_s
-    )
+    pairs = pair_frames(*times_s, offset_s=0, drift_ppm=0, max_residual_s=HALF_PERIOD * period_s)
     if not pairs.residual_s.size:
         raise FuseError(f"{infrared} and {visible} have no instant in common; fuse a built clip")
     frames = _paired(infrared, visible, pairs)
@@ -60,7 +58,7 @@ def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show
     def frames() -> Iterator[Pair]:
         for first in range(0, wanted, CHUNK_PAIRS):
             last = min(first + CHUNK_PAIRS, wanted)
-            infrared, visible = (np.asarray(group[name][first:last]) for name in names)
+            infrared, visible = (read_pairs(group, name, first, last) for name in names)
             yield from zip(infrared, visible, strict=True)
 
     return _fuse(frames(), wanted, out, weights, fps=attributes.fps, report=report)

@@ -12,10 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import IO, cast
 
 import uvicorn
 from prefect.server.api.server import create_app
+
+from schemas.errors import WorkspaceError
 
 STOP_LIMIT_S = 20
 """A server that has not ended by then is killed; an idle one ends within a second."""
@@ -26,21 +29,30 @@ def loopback_server() -> Iterator[str]:
     """Run a server in a process of its own for the while, and yield its API address.
 
     Raises:
-        RuntimeError: the server ended before it was ready.
+        WorkspaceError: the server ended before it was ready.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "flows.server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
-        text=True,
-    )
-    with process:
+    with (
+        TemporaryFile("w+") as complaints,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "flows.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+            text=True,
+        ) as process,
+    ):
         to_server, from_server = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
         try:
             address = from_server.readline().strip()
             if not address:
-                raise RuntimeError(f"Prefect's server ended with code {process.wait()}")
+                process.wait()
+                complaints.seek(0)
+                said = [line for line in complaints.read().splitlines() if line.strip()]
+                raise WorkspaceError(
+                    f"Prefect's server did not start: {(said or ['no reason given'])[-1].strip()}; "
+                    f"check that {os.environ.get('PREFECT_HOME', 'PREFECT_HOME')} can be written"
+                )
             yield address
         finally:
             to_server.close()

@@ -243,6 +243,14 @@ def open_clip(store: Path) -> tuple[zarr.Group, ClipAttributes]:
         raise StoreError(f"{store}: attributes: {error}; {_remedy(store)}") from error
 
 
+def read_pairs(group: zarr.Group, name: str, first: int, last: int) -> NDArray[np.uint8]:
+    """Pairs `first` to `last` (left out) of a frame array of an open clip, time first."""
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} is a group in {group.store_path}")
+    return np.asarray(array[first:last], dtype=np.uint8)
+
+
 def clear_staging(workspace: Workspace) -> None:
     """Delete what dead builds left behind; for the owner of the workspace's lock alone."""
     if workspace.staging.exists():

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ FRAME_NAME = re.compile(r"(\d+)\.(png|tiff?)", re.IGNORECASE)
 
 
 def numbered_frames(folder: Path) -> list[tuple[int, Path]]:
-    """The frames of a folder by number; other files are no frames.
+    """The frames of a folder by number; files of other names are no frames.
 
     Raises:
         VideoError: there are none, or two share a number.
@@ -51,11 +51,10 @@ def read_image(path: Path) -> Frame:
     """
     if not path.is_file():
         raise VideoError(f"{path}: does not exist; check the path")
-    image = (
-        cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        if (path.stat().st_size)
-        else None
-    )
+    image = None
+    if path.stat().st_size > 0:
+        with suppress(cv2.error):  # imdecode raises it for impossible sizes, else returns None
+            image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise VideoError(f"{path}: is no readable 8- or 16-bit image; export it again")
     if image.ndim == 2:
@@ -108,15 +107,27 @@ def read_numbered(paths: Sequence[Path]) -> Iterator[Frame]:
         first = frame if first is None else first
         if (frame.shape, frame.dtype) != (first.shape, first.dtype):
             raise VideoError(
-                f"{path}: is {_kind(frame)} where {paths[0].name} is {_kind(first)}; "
+                f"{path}: is {described(frame)} where {paths[0].name} is {described(first)}; "
                 "all frames of a folder must be alike"
             )
         yield frame
 
 
+def described(frame: Frame) -> str:
+    """Size, kind and sample type of a frame, for messages."""
+    height, width, *channels = frame.shape
+    return f"{width}x{height} {'RGB' if channels else 'grey'} {frame.dtype}"
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path` that becomes `path` once all went well."""
+    """Yield a temporary name beside `path` that becomes `path` once all went well.
+
+    Whatever goes wrong, nothing is left under the temporary name, and `path` is what it was.
+
+    Raises:
+        OSError: the folder cannot be made, or the file not be written out or renamed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
@@ -131,8 +142,3 @@ def written_whole(path: Path) -> Iterator[Path]:
 def _frame(image: NDArray[Any]) -> Frame:
     """The same array, typed."""
     return image
-
-
-def _kind(frame: Frame) -> str:
-    height, width, *channels = frame.shape
-    return f"{width}x{height} {'RGB' if channels else 'grey'} {frame.dtype}"

@@ -20,10 +20,12 @@ from pipeline.video_files import (
 )
 from pipeline.workspace import Workspace, load, save, save_arrays
 from schemas.base import fingerprint
-from schemas.catalog import Camera, Recording, RecordingPlan
+from schemas.catalog import Camera, Recording, RecordingPlan, Rig
 from schemas.errors import IngestError
 from schemas.facts import IngestFacts, StreamFacts, ToneMapping
 from schemas.recipe import IngestRecipe
+
+BYTE_BITS = 8
 
 STAGE_VERSION = 1
 """Raised with any change that moves a number below."""
@@ -34,14 +36,26 @@ GRID = (12, 16)
 MOTION_PX = 96
 """Shorter side of the grey images motion is measured on: noise averages out, people do not."""
 
-TONE_FRAMES = 64
-"""Frames whose counts are pooled for the tone mapping; they are spread over the recording."""
+COUNTS = 2**16
+"""Values that a 16-bit sample can take."""
 
 GAP_PERIODS = 1.5
 """A spacing beyond so many median ones hides a lost frame; jitter stays below half a period."""
 
-NEUTRAL_CHROMA_LEVELS = 6.0
-"""Mean distance of a pixel's channels below which a stream is grey: codecs leave 1 to 2 levels."""
+COLOR_PERCENTILE = 99.0
+"""A few lamps at night prove colour; a percentile sees them where a mean does not."""
+
+GREY_SPREAD_LEVELS = 8.0
+"""Below it a stream is grey: the infrared videos of M3SVD, encoded in colour, reach 3."""
+
+COLOR_SPREAD_LEVELS = 24.0
+"""Above it a stream is in colour: the visible videos of M3SVD reach 54 to 145."""
+
+COLOR_FRAMES = 3
+"""Frames that are looked at for colour: the first, the middle and the last one."""
+
+MISSING_FILE = "0" * 64
+"""Stands for the sha256 of a file that is not there, so that its return is a change."""
 
 COUNTS_PER_LEVEL = 256.0
 """16-bit counts per grey level, for motion in grey levels before any tone mapping is known."""
@@ -57,6 +71,8 @@ class Signals:
     """Equal to the frame before, (T,)."""
     dead: NDArray[np.bool_]
     """One single value all over, (T,)."""
+    histogram: NDArray[np.int64] | None
+    """How often each count occurs in frames that are not dead, (65536,); None for 8 bits."""
 
 
 def measure(frames: Iterable[Frame]) -> Signals:
@@ -68,19 +84,25 @@ def measure(frames: Iterable[Frame]) -> Signals:
     motion: list[NDArray[np.float32]] = []
     repeated: list[bool] = []
     dead: list[bool] = []
+    histogram: NDArray[np.int64] | None = None
     before: Frame | None = None
     small_before: NDArray[np.float32] | None = None
     for frame in frames:
         small = _small_grey(frame)
-        repeated.append(before is not None and np.array_equal(frame, before))
-        dead.append(int(frame.min()) == int(frame.max()))
         change = np.abs(small - (small if small_before is None else small_before))
         motion.append(cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA))
+        is_still = not change.any()  # cheap, and no repeated frame moves
+        repeated.append(before is not None and is_still and np.array_equal(frame, before))
+        dead.append(int(frame.min()) == int(frame.max()))
+        if frame.dtype == np.uint16:
+            histogram = np.zeros(COUNTS, np.int64) if histogram is None else histogram
+            histogram += 0 if dead[-1] else np.bincount(frame.ravel(), minlength=COUNTS)
         before, small_before = frame, small
     return Signals(
         motion=np.array(motion, np.float32).reshape(-1, *GRID),
         repeated=np.array(repeated, bool),
         dead=np.array(dead, bool),
+        histogram=histogram,
     )
 
 
@@ -89,36 +111,24 @@ def _small_grey(frame: Frame) -> NDArray[np.float32]:
     scale = min(1.0, MOTION_PX / min(frame.shape[:2]))
     height, width = (round(side * scale) for side in frame.shape[:2])
     size = (max(GRID[1], width), max(GRID[0], height))
-    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim > 2 else small
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim > 2 else frame
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     per_level = COUNTS_PER_LEVEL if frame.dtype == np.uint16 else 1.0
     return np.asarray(small / per_level, np.float32)
 
 
-def tone_mapping(frames: Iterable[Frame], recipe: IngestRecipe) -> ToneMapping:
+def tone_mapping(histogram: NDArray[np.int64], recipe: IngestRecipe) -> ToneMapping:
     """One linear mapping of counts to grey levels for a whole recording, so that nothing flickers.
 
-    The range is that of percentiles pooled over all frames given (CAPTURE.md section 4); frames of
-    one single value are left out.
+    The range is that of percentiles pooled over all its frames (CAPTURE.md section 4).
 
     Args:
-        frames: counts, (H, W) uint16.
+        histogram: how often each count occurs, (65536,), not all zero.
         recipe: its percentiles are used.
     """
-    histogram = np.zeros(2**16, np.int64)
-    for frame in frames:
-        if (frame != frame.flat[0]).any():
-            histogram += np.bincount(frame.ravel(), minlength=2**16)
-    share = np.cumsum(histogram) / max(1, histogram.sum())
+    share = np.cumsum(histogram) / histogram.sum()
     low, high = (int(np.searchsorted(share, p / 100)) for p in recipe.tone_percentiles)
     return ToneMapping(low_counts=low, high_counts=max(high, low + 1))
-
-
-def spread_indices(usable: NDArray[np.bool_], wanted: int) -> list[int]:
-    """At most `wanted` indices of usable frames, evenly spread over the recording."""
-    indices = np.flatnonzero(usable)
-    places = np.linspace(0, indices.size - 1, min(wanted, indices.size)).round().astype(int)
-    return [int(index) for index in indices[places]]
 
 
 def count_missing(times_s: NDArray[np.float64]) -> int:
@@ -140,20 +150,32 @@ def check_camera(
     )
 
 
-def looks_swapped(probes: Mapping[Band, StreamProbe], plan: RecordingPlan) -> bool:
+def sizes_look_swapped(probes: Mapping[Band, StreamProbe], rig: Rig) -> bool:
     """Whether each file has the size of the other camera of the rig, and not its own."""
     sizes = {band: (found.width, found.height) for band, found in probes.items()}
-    rig = {
-        "infrared": (plan.rig.infrared.width, plan.rig.infrared.height),
-        "visible": (plan.rig.visible.width, plan.rig.visible.height),
-    }
-    crossed = sizes["infrared"] == rig["visible"] and sizes["visible"] == rig["infrared"]
-    return crossed and rig["infrared"] != rig["visible"]
+    infrared = (rig.infrared.width, rig.infrared.height)
+    visible = (rig.visible.width, rig.visible.height)
+    return infrared != visible and (sizes["infrared"], sizes["visible"]) == (visible, infrared)
 
 
-def colorfulness(frame: NDArray[np.uint8]) -> float:
-    """Mean distance between the largest and the smallest channel of a pixel, grey levels."""
-    return float((frame.max(axis=2) - frame.min(axis=2)).mean())
+def color_spread(frames: Iterable[NDArray[np.uint8]]) -> float:
+    """How far the channels of the most colourful pixels lie apart in any frame, grey levels.
+
+    Args:
+        frames: RGB (H, W, 3).
+    """
+    return max(
+        float(np.percentile(frame.max(axis=2) - frame.min(axis=2), COLOR_PERCENTILE))
+        for frame in frames
+    )
+
+
+def colors_look_swapped(infrared_spread: float, visible_spread: float) -> bool:
+    """Whether the infrared stream is in colour and the visible one grey.
+
+    A grey visible stream alone, as cameras give at night, is no sign of it.
+    """
+    return infrared_spread > COLOR_SPREAD_LEVELS and visible_spread < GREY_SPREAD_LEVELS
 
 
 def ingest_fingerprint(plan: RecordingPlan, content_hashes: Mapping[str, str]) -> str:
@@ -180,7 +202,11 @@ def ingest_fingerprint(plan: RecordingPlan, content_hashes: Mapping[str, str]) -
 
 def hash_files(plan: RecordingPlan) -> dict[str, str]:
     """The sha256 of every file or folder a recording names, by its place in the recording."""
-    return {place: content_hash(plan.data_root / path)[0] for place, path in plan.recording.files()}
+    hashes: dict[str, str] = {}
+    for place, path in plan.recording.files():
+        full = plan.data_root / path
+        hashes[place] = content_hash(full)[0] if full.exists() else MISSING_FILE
+    return hashes
 
 
 def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
@@ -197,7 +223,7 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
     signals_path = workspace.signals(plan.recording.id)
     if saved is not None and saved.fingerprint == identity and signals_path.exists():
         return saved
-    if hashes["infrared"] == hashes["visible"]:
+    if hashes["infrared"] == hashes["visible"] != MISSING_FILE:
         raise IngestError(
             f"{plan.recording.infrared} and {plan.recording.visible} are the same file by content; "
             "give each camera's own recording"
@@ -207,6 +233,7 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
         "visible": probe(plan.data_root / plan.recording.visible, fps=plan.recording.fps),
     }
     _run_checks(plan, probes)
+    _run_color_check(plan, probes)
     streams: dict[str, StreamFacts] = {}
     arrays: dict[str, NDArray[np.generic]] = {}
     for band, found in probes.items():
@@ -233,7 +260,7 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
 def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None:
     """Refuse files that are not the cameras' own."""
     recording = plan.recording
-    if looks_swapped(probes, plan):
+    if sizes_look_swapped(probes, plan.rig):
         raise IngestError(
             f"{recording.infrared} and {recording.visible} look swapped: each has the size of the "
             "other camera of the rig; exchange them in the catalog"
@@ -256,7 +283,7 @@ def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None
                 f"{getattr(recording, band)}: has {found.times_s.size} frames, fewer than the "
                 f"{plan.recipe.shard.min_pairs} pairs of the shortest clip; record longer"
             )
-    if probes["visible"].bit_depth > 8:
+    if probes["visible"].bit_depth > BYTE_BITS:
         problems.append(
             f"{recording.visible}: has more than 8 bits a channel "
             f"({probes['visible'].pixel_format}); if it is the infrared file, exchange the two in "
@@ -264,23 +291,27 @@ def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None
         )
     if problems:
         raise IngestError("; ".join(problems))
-    colors: dict[Band, float] = {}
+
+
+def _run_color_check(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None:
+    """Refuse files whose colours betray that they were exchanged."""
+    spreads: dict[Band, float] = {}
     for band, found in probes.items():
-        if found.bit_depth > 8:
+        if found.bit_depth > BYTE_BITS:
             return
-        path = plan.data_root / getattr(recording, band)
-        colors[band] = _run_colorfulness(path)
-    if colors["visible"] < NEUTRAL_CHROMA_LEVELS / 3 and colors["infrared"] > NEUTRAL_CHROMA_LEVELS:
-        raise IngestError(
-            f"{recording.infrared} is in colour ({colors['infrared']:.1f} grey levels between "
-            f"channels) and {recording.visible} is grey ({colors['visible']:.1f}): they look "
-            "swapped; exchange them in the catalog"
+        last = found.times_s.size - 1
+        indices = [round(index) for index in np.linspace(0, last, COLOR_FRAMES)]
+        path = plan.data_root / getattr(plan.recording, band)
+        spreads[band] = color_spread(
+            np.asarray(frame, np.uint8) for frame in read_frames_at(path, "visible", indices)
         )
-
-
-def _run_colorfulness(path: Path) -> float:
-    first = next(read_frames(path, "visible", stop=1))
-    return colorfulness(np.asarray(first, np.uint8))
+    if colors_look_swapped(spreads["infrared"], spreads["visible"]):
+        raise IngestError(
+            f"{plan.recording.infrared} is in colour ({spreads['infrared']:.0f} grey levels "
+            f"between channels) and {plan.recording.visible} is grey ({spreads['visible']:.0f}): "
+            "they look swapped; exchange them in the catalog, or export the infrared video "
+            "without its colour palette"
+        )
 
 
 def _run_times(plan: RecordingPlan, band: Band, found: StreamProbe) -> NDArray[np.float64]:
@@ -317,12 +348,10 @@ def _run_facts(
     times_s: NDArray[np.float64],
     signals: Signals,
 ) -> StreamFacts:
-    path = plan.data_root / getattr(plan.recording, band)
-    sha256, size_bytes = content_hash(path)
+    sha256, size_bytes = content_hash(plan.data_root / getattr(plan.recording, band))
     tone = None
-    if found.bit_depth > 8:
-        chosen = spread_indices(~signals.dead, TONE_FRAMES)
-        tone = tone_mapping(read_frames_at(path, band, chosen), plan.recipe.ingest)
+    if signals.histogram is not None:
+        tone = tone_mapping(signals.histogram, plan.recipe.ingest)
     logged = getattr(plan.recording.timestamps, band) is not None
     declared = found.container == "folder of frames"
     return StreamFacts(

@@ -11,7 +11,13 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.clip_stores import array_hashes, open_clip, read_manifest, verify_clip
+from pipeline.clip_stores import (
+    array_hashes,
+    open_clip,
+    read_manifest,
+    read_pairs,
+    verify_clip,
+)
 from pipeline.hub import FolderSender, listed_files, new_folder, read_release
 from pipeline.image_files import write_image
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
@@ -192,14 +198,6 @@ def _same_or_refused(standing: Release, release: Release) -> Release:
     )
 
 
-def _frames(group: zarr.Group, name: str, first: int, last: int) -> NDArray[np.uint8]:
-    """Pairs `first` to `last` (left out) of a frame array of a clip store."""
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"{name} is a group in {group.store_path}")
-    return np.asarray(array[first:last], dtype=np.uint8)
-
-
 def _valid(group: zarr.Group) -> NDArray[np.bool_]:
     array = group["valid"]
     if not isinstance(array, zarr.Array):
@@ -230,8 +228,10 @@ def _run_statistics(release: Release, workspace: Workspace) -> Statistics | None
         valid = _valid(group)
         for first in range(0, clip.pairs, SHARD_PAIRS):
             last = first + SHARD_PAIRS
-            infrared += count_levels(_frames(group, "infrared", first, last), valid, is_color=False)
-            visible += count_levels(_frames(group, "visible", first, last), valid, is_color=True)
+            infrared += count_levels(
+                read_pairs(group, "infrared", first, last), valid, is_color=False
+            )
+            visible += count_levels(read_pairs(group, "visible", first, last), valid, is_color=True)
     if not infrared.any():
         return None
     return Statistics(infrared=level_statistics(infrared), visible=level_statistics(visible))
@@ -244,7 +244,7 @@ def _run_picture(release: Release, workspace: Workspace) -> NDArray[np.uint8] | 
         group, attributes = open_clip(workspace.root / clip.store)
         middle = clip.pairs // 2
         frames = {
-            name: _frames(group, name, middle, middle + 1)[0]
+            name: read_pairs(group, name, middle, middle + 1)[0]
             for name in ("infrared", "visible", "infrared_degraded", "visible_degraded")
             if name in group
         }

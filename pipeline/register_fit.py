@@ -113,8 +113,8 @@ def _centred(
     """Put an image of that shape in the middle of a square canvas, scaled and turned."""
     height, width = shape
     turned = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation_degrees, scale)
-    turned[:, 2] += np.array([canvas - width, canvas - height]) / 2
-    return np.vstack([turned, [0, 0, 1]])
+    middle = np.array([[1, 0, (canvas - width) / 2], [0, 1, (canvas - height) / 2], [0, 0, 1]])
+    return np.asarray(middle @ np.vstack([turned, [0, 0, 1]]), np.float64)
 
 
 @dataclass(frozen=True)
@@ -337,5 +337,5 @@ class _Grid:
             return None
         motion = np.eye(3) + np.array([[a[0], a[1], a[2]], [a[3], a[4], a[5]], [a[6], a[7], 0]])
         pull = np.linalg.inv(self.to_unit) @ motion @ self.to_unit
-        composed = np.asarray(np.linalg.inv(pull) @ step, np.float64)
-        return composed / composed[2, 2]
+        composed = np.linalg.inv(pull) @ step
+        return np.asarray(composed / composed[2, 2], np.float64)

@@ -213,9 +213,12 @@ def files_hash(clip: str, fingerprint: str, files: tuple[StoredFile, ...]) -> st
 
 
 class Fault(StrictModel):
-    """One thing that is wrong with a clip store."""
+    """One thing that is wrong with a clip store or a release."""
 
     clip: str
     array: str | None = Field(description="None where the file belongs to no array.")
     file: str = Field(description="Relative to the store, with forward slashes.")
     what: str
+
+    def __str__(self) -> str:
+        return f"{self.clip}: {self.file}: {self.what}"

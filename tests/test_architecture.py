@@ -22,9 +22,19 @@ FORBIDDEN = {
 }
 
 MODEL_MAY_IMPORT_OF_PIPELINE = ("pipeline.degrade",)
-"""And its siblings `pipeline.degrade_infrared`, `pipeline.degrade_visible`: pixels have one source."""
+"""And its siblings, `pipeline.degrade_infrared` and so on: pixels have one source."""
 
-EDGES = {"video_files", "image_files", "clip_stores", "hub", "workspace", "importers", "outcomes"}
+EDGES = {
+    "video_files",
+    "video_encoding",
+    "video_streams",
+    "image_files",
+    "clip_stores",
+    "hub",
+    "workspace",
+    "importers",
+    "outcomes",
+}
 """The modules that read and write; elsewhere only `run_*` and `hash_*` may call them."""
 
 MODULES = sorted(path for folder in MAY_IMPORT for path in (ROOT / folder).glob("*.py"))

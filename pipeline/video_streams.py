@@ -1,0 +1,154 @@
+"""The first video stream of a file: opened, timed, sought and decoded by PyAV."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import dropwhile
+from pathlib import Path
+
+import av
+import av.container
+import av.video
+import numpy as np
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from schemas.errors import VideoError
+
+Container = av.container.InputContainer
+Stream = av.video.stream.VideoStream
+
+QUARTER_TURN_DEG = 90
+
+CUT_SPACINGS = 1.5
+"""A file that ends so many of its widest frame spacings before its promised end is cut short."""
+
+OPENING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf",
+}
+"""Containers that hold their own frames: playlists and text would lead ffmpeg to other files."""
+
+CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+"""How Matroska writes a duration: 00:01:02.500000000."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Container, Stream]]:
+    """The container of a video file and its first video stream that is no cover picture.
+
+    Raises:
+        VideoError: it is missing, empty, no video, or damaged; also while it is being read.
+    """
+    if not path.is_file():
+        raise VideoError(f"{path}: does not exist; check the path")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: is empty (0 bytes); record or copy it again")
+    try:
+        with av.open(f"file:{path}", options=OPENING) as container:
+            streams = [
+                stream
+                for stream in container.streams.video
+                if not stream.disposition & Disposition.attached_pic
+            ]
+            if not streams:
+                raise VideoError(f"{path}: has no video stream; give the camera's own file")
+            if streams[0].codec_context is None:
+                raise VideoError(f"{path}: its codec is unknown; convert it to H.264 or FFV1")
+            streams[0].thread_type = "AUTO"
+            yield container, streams[0]
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{path}: is no readable video, or damaged: {error.strerror}; copy or record it again"
+        ) from error
+
+
+def decoded(path: Path, container: Container, stream: Stream) -> Iterator[av.VideoFrame]:
+    """The frames from where the container stands, none of them patched up by the decoder."""
+    for frame in container.decode(stream):
+        if frame.is_corrupt:
+            at = "" if frame.time is None else f" at {frame.time:.3f} s"
+            raise VideoError(f"{path}: the frame{at} is damaged; copy or record it again")
+        yield frame
+
+
+def stamps(container: Container, stream: Stream) -> list[int]:
+    """Presentation times of the frames shown, in the stream's own unit, increasing."""
+    return sorted(
+        packet.pts
+        for packet in container.demux(stream)
+        if packet.size and packet.pts is not None and not packet.is_discard
+    )
+
+
+def sought(path: Path, container: Container, stream: Stream, stamp: int) -> Iterator[av.VideoFrame]:
+    """The frames from `stamp` on; a later first one shows that the seek went too far."""
+    container.seek(stamp, stream=stream)
+    frames = decoded(path, container, stream)
+    return dropwhile(lambda frame: frame.pts is None or frame.pts < stamp, frames)
+
+
+def presentation_times(path: Path, container: Container, stream: Stream) -> NDArray[np.float64]:
+    """When each frame is shown, seconds, increasing, (T,); demuxes and decodes nothing.
+
+    Raises:
+        VideoError: frames lack a time or share one, or the file is cut short.
+    """
+    packets, intact, end_s = 0, 0, 0.0
+    times_s: list[float] = []
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue
+        if packet.pts is None:
+            raise VideoError(f"{path}: its frames have no times; remux it into mp4 or mkv")
+        packets += 1
+        intact += not packet.is_corrupt
+        if not packet.is_corrupt and not packet.is_discard:
+            times_s.append(float(packet.pts * packet.time_base))
+            end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    if not times_s:
+        raise VideoError(f"{path}: holds no video frame; record or copy it again")
+    spacings_s = np.diff(np.sort(times_s))
+    if not spacings_s.all():
+        raise VideoError(f"{path}: two frames have one presentation time; remux it")
+    promised = max(stream.frames, packets)
+    if promised > intact:
+        raise VideoError(
+            f"{path}: promises {promised} frames and holds {intact}: it is cut short; "
+            "copy or record it again"
+        )
+    promised_s = _promised_end_s(container, stream)
+    slack_s = CUT_SPACINGS * spacings_s.max(initial=0)
+    if promised_s is not None and slack_s and promised_s - end_s > slack_s:
+        raise VideoError(
+            f"{path}: promises {promised_s:.3f} s and ends at {end_s:.3f} s: it is cut short; "
+            "copy or record it again"
+        )
+    return np.sort(times_s)
+
+
+def _promised_end_s(container: Container, stream: Stream) -> float | None:
+    """When the last frame ends by the header of a file that does not count its frames."""
+    if stream.frames:
+        return None
+    if clock := CLOCK.match(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = (float(part) for part in clock.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    if len(container.streams) > 1 or container.duration is None:
+        return None
+    return ((container.start_time or 0) + container.duration) / av.time_base
+
+
+def quarter_turns(path: Path, frame: av.VideoFrame) -> int:
+    """How often the file asks its players to turn it by 90 degrees, counter-clockwise.
+
+    Raises:
+        VideoError: it asks for an angle that pixels cannot follow exactly.
+    """
+    turns, rest = divmod(frame.rotation, QUARTER_TURN_DEG)
+    if rest:
+        raise VideoError(
+            f"{path}: asks to be turned by {frame.rotation} degrees; only quarter turns keep its "
+            "pixels: remove the rotation from its metadata"
+        )
+    return int(turns) % 4
