@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -49,7 +48,7 @@ GREY_SPREAD_LEVELS = 8.0
 """Below it a stream is grey: the infrared videos of M3SVD, encoded in colour, reach 3."""
 
 COLOR_SPREAD_LEVELS = 24.0
-"""Above it a stream is in colour: the visible videos of M3SVD reach 54 to 145."""
+"""Above it a stream is in colour: the visible videos of M3SVD reach 36 to 82."""
 
 COLOR_FRAMES = 3
 """Frames that are looked at for colour: the first, the middle and the last one."""
@@ -245,13 +244,14 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
             f"{band}_motion": signals.motion,
             f"{band}_usable": usable,
         }
-        streams[band] = _run_facts(plan, band, found, times_s, signals)
+        streams[band] = _run_facts(plan, band, found, times_s, signals, hashes[band])
     facts = IngestFacts(
         recording=plan.recording.id,
         fingerprint=identity,
         infrared=streams["infrared"],
         visible=streams["visible"],
     )
+    path.unlink(missing_ok=True)  # facts of other files must not meet the signals of these
     save_arrays(arrays, signals_path)
     save(facts, path)
     return facts
@@ -347,8 +347,10 @@ def _run_facts(
     found: StreamProbe,
     times_s: NDArray[np.float64],
     signals: Signals,
+    sha256: str,
 ) -> StreamFacts:
-    sha256, size_bytes = content_hash(plan.data_root / getattr(plan.recording, band))
+    path = plan.data_root / getattr(plan.recording, band)
+    inner = path.rglob("*") if path.is_dir() else [path]
     tone = None
     if signals.histogram is not None:
         tone = tone_mapping(signals.histogram, plan.recipe.ingest)
@@ -357,7 +359,7 @@ def _run_facts(
     return StreamFacts(
         path=getattr(plan.recording, band),
         sha256=sha256,
-        size_bytes=size_bytes,
+        size_bytes=sum(file.stat().st_size for file in inner if file.is_file()),
         container=found.container,
         codec=found.codec,
         pixel_format=found.pixel_format,

@@ -36,7 +36,7 @@ IDENTITY: Matrix3x3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 SEARCH_PX = 128
 """Width of both images in the coarse search: about a quarter of a camera's (CAPTURE.md 2)."""
 
-CANDIDATES = 3
+CANDIDATES = 6
 """Similarities of the search that are refined; the right one was first on all footage tried."""
 
 MAX_HALVES_PX = 4.0
@@ -91,7 +91,7 @@ def estimate_homography(
     coarse = SEARCH_PX / here[0].shape[1]
     found = search(here, there, width_px=SEARCH_PX, keep=CANDIDATES)
     fits = [refine(here, there, homography, scales=[coarse]) for homography in found]
-    start = max(fits, key=lambda fit: fit.correlation)
+    start = max(fits, key=lambda fit: fit.merit)
     best = refine(here, there, start.homography, scales=_scales(coarse))
     if best.correlation < recipe.min_confidence:
         raise RegisterError(

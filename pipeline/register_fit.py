@@ -58,6 +58,13 @@ class Fit:
     correlation: float
     residual_px: float
     """Mean displacement of blocks, infrared pixels."""
+    share: float
+    """Of the infrared image that the visible one covers."""
+
+    @property
+    def merit(self) -> float:
+        """By which candidates compete: a small overlap agrees by chance, so area counts."""
+        return self.correlation * float(np.sqrt(self.share))
 
 
 def scaling(scale: float) -> Homography:
@@ -136,7 +143,7 @@ def _spectra(channels: Descriptors, cover: Image) -> _Spectra:
 
 
 def _masked_correlation(here: _Spectra, there: _Spectra) -> NDArray[np.float64]:
-    """Correlation for every shift of `there`, over the area that both cover."""
+    """Correlation for every shift of `there` over the area that both cover, weighed by its root."""
     products = np.fft.irfft2((here.channels * np.conj(there.channels)).sum(axis=0))
     energy_here = np.fft.irfft2(here.energy * np.conj(there.cover))
     energy_there = np.fft.irfft2(here.cover * np.conj(there.energy))
@@ -145,7 +152,8 @@ def _masked_correlation(here: _Spectra, there: _Spectra) -> NDArray[np.float64]:
     enough = overlap >= MIN_SHARE * min(here.area_px, there.area_px)
     floor = max(1e-6 * float(energy.max()), 1e-30)
     scores = products / np.sqrt(np.maximum(energy, floor))
-    return np.asarray(np.where(enough, scores, -1.0), np.float64)
+    share = np.maximum(overlap, 0) / min(here.area_px, there.area_px)
+    return np.asarray(np.where(enough, scores * np.sqrt(share), -1.0), np.float64)
 
 
 def refine(
@@ -166,7 +174,7 @@ def refine(
         homography: where to start, visible pixels to infrared pixels.
         scales: of the infrared images, coarse to fine.
     """
-    fit = Fit(homography, -1.0, float("inf"))
+    fit = Fit(homography, -1.0, float("inf"), 0.0)
     for scale in scales:
         small = [resized(frame, scale) for frame in infrared]
         here = describe(small)
@@ -174,7 +182,8 @@ def refine(
         there, cover = _on_grid(visible, to_grid, small[0].shape)
         step, score, residual_px = _gauss_newton(here, there, cover)
         improved = np.linalg.inv(scaling(scale)) @ step @ to_grid
-        fit = Fit(improved / improved[2, 2], score, residual_px / scale)
+        improved /= improved[2, 2]
+        fit = Fit(improved, score, residual_px / scale, float(cover.mean()))
     return fit
 
 

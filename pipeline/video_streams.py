@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[tuple[Container, Stream]]:
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: is empty (0 bytes); record or copy it again")
     try:
-        with av.open(f"file:{path}", options=OPENING) as container:
+        with av.open(f"file:{path}", options=OPENING, metadata_errors="replace") as container:
             streams = [
                 stream
                 for stream in container.streams.video

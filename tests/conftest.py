@@ -1,0 +1,29 @@
+"""What every test may ask for; keeps Prefect away from the user's home."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+PREFECT_HOME = tempfile.TemporaryDirectory(prefix="twinband-prefect-", ignore_cleanup_errors=True)
+"""Made before anything can import Prefect, which reads the variable only once."""
+
+os.environ["PREFECT_HOME"] = PREFECT_HOME.name
+
+M3SVD = Path(__file__).parents[2] / "shared" / "M3SVD"
+
+
+def pytest_unconfigure() -> None:
+    PREFECT_HOME.cleanup()
+
+
+@pytest.fixture(scope="session")
+def m3svd() -> Path:
+    """The sample of M3SVD beside the repository; read only."""
+    if not M3SVD.is_dir():
+        reason = f"{M3SVD} is not there; put the sample of M3SVD beside the repository"
+        if os.environ.get("TWINBAND_REQUIRE_M3SVD") == "1":
+            pytest.fail(f"{reason}, or unset TWINBAND_REQUIRE_M3SVD")
+        pytest.skip(reason)
+    return M3SVD
