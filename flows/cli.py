@@ -213,7 +213,12 @@ def publish(version: str, destination: str, work: Path) -> Answer:
 @click.argument("release")
 @work_option
 @click.option("--out", type=FOLDER, default="runs/latest", show_default=True)
-@click.option("--recipe", type=FILE, help="YAML training recipe; default: the published network.")
+@click.option("--recipe", type=FILE, help="YAML training recipe.")
+@click.option(
+    "--preset",
+    type=click.Choice(["published", "small"]),
+    help="Recipe without a file.  [default: published on a GPU, small without]",
+)
 @click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
 @click.option("--batch", type=click.IntRange(1), help="Overrides the recipe's windows a step.")
 def train(
@@ -221,6 +226,7 @@ def train(
     work: Path,
     out: Path,
     recipe: Path | None,
+    preset: str | None,
     steps: int | None,
     batch: int | None,
 ) -> Answer:
@@ -229,7 +235,7 @@ def train(
     from flows.train import train_release, training_recipe
 
     with progress("training") as show:
-        chosen = training_recipe(recipe, steps=steps, batch=batch)
+        chosen = training_recipe(recipe, preset, steps=steps, batch=batch)
         result = train_release(release, work, out, chosen, report=show)
     lines = [
         f"loss {result.first_loss:.4f} -> {result.last_loss:.4f} in {result.steps} steps",

@@ -11,7 +11,7 @@ from flows.build import build_dataset
 from flows.fuse import fuse_clip
 from flows.progress import Show, silence
 from flows.publish import publish_release, release_dataset
-from flows.train import train_release
+from flows.train import train_release, training_recipe
 from model.train import WEIGHTS_NAME
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
@@ -20,21 +20,11 @@ from pipeline.video_files import read_frames_at, write_image
 from schemas.base import StrictModel
 from schemas.release import Release
 from schemas.simulation import SimulationSettings
-from schemas.training import NetworkRecipe, TrainingRecipe
 
 VERSION = "v0.1.0"
 
-DEMO_TRAINING = TrainingRecipe(
-    network=NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1),
-    frames=5,
-    crop=64,
-    batch=2,
-    steps=40,
-    learning_rate=1e-3,
-    final_learning_rate=1e-4,
-    gradient_clip=1.0,
-)
-"""A quarter of the published width and a minute of steps: shows that the loss falls, no more."""
+TRAINING_STEPS = 40
+"""Half a minute of steps: shows that the loss falls, no more."""
 
 FUSED_PAIRS = 24
 """Pairs of each shown clip that are fused: under a second of video."""
@@ -88,7 +78,8 @@ def run_demo(folder: Path, report: Show = silence) -> Demo:
     published = publish_release(VERSION, str(folder / "published"), work)
     report(4, STEPS, "training a small network")
     rmtree(run, ignore_errors=True)
-    trained = train_release(str(published), work, run, DEMO_TRAINING)
+    recipe = training_recipe(None, "small", steps=TRAINING_STEPS)
+    trained = train_release(str(published), work, run, recipe)
     report(5, STEPS, "fusing")
     shown = _shown(release)
     videos = [folder / "fused" / f"{clip}.mp4" for clip in shown]

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import torch
+
 from flows.progress import Show, silence
 from model.clips import ClipWindows
 from model.train import TrainingResult, train
 from pipeline.workspace import Workspace
 from schemas.errors import ReleaseError
-from schemas.training import TrainingRecipe
+from schemas.training import PRESETS, TrainingRecipe
 from schemas.yaml_files import load_yaml
 
 
@@ -43,6 +45,7 @@ def train_release(
         recipe,
         run_folder,
         lambda step, loss: report(step, recipe.steps, f"loss {loss:.4f}"),
+        device="cuda" if torch.cuda.is_available() else "cpu",
     )
 
 
@@ -62,12 +65,20 @@ def release_folder(release: str, root: Path) -> Path:
     )
 
 
-def training_recipe(path: Path | None, **overrides: int | None) -> TrainingRecipe:
-    """The recipe of a YAML file, or the published one, with single numbers set by hand.
+def training_recipe(
+    path: Path | None, preset: str | None, **overrides: int | None
+) -> TrainingRecipe:
+    """The recipe of a YAML file, or a preset, with single numbers set by hand.
+
+    Args:
+        path: the file; wins over `preset`.
+        preset: a name of `schemas.training.PRESETS`; None: published on a GPU, small without.
+        overrides: fields of the recipe; None leaves them.
 
     Raises:
         CatalogError: the file has problems.
     """
-    recipe = load_yaml(path, TrainingRecipe) if path is not None else TrainingRecipe()
+    chosen = preset or ("published" if torch.cuda.is_available() else "small")
+    recipe = load_yaml(path, TrainingRecipe) if path is not None else PRESETS[chosen]
     given = {name: value for name, value in overrides.items() if value is not None}
     return TrainingRecipe.model_validate(recipe.model_dump() | given)

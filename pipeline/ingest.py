@@ -368,7 +368,7 @@ def _run_facts(
         height=found.height,
         bit_depth=found.bit_depth,
         frames=times_s.size,
-        fps=float(1 / np.median(np.diff(times_s))),
+        fps=round(float(1 / np.median(np.diff(times_s))), 6),
         time_source="timestamps" if logged else "declared" if declared else "presentation",
         first_time_s=float(times_s[0]),
         last_time_s=float(times_s[-1]),

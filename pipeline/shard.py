@@ -125,7 +125,7 @@ def clip_attributes(
         rig=plan.rig.id,
         site=plan.recording.site,
         tags=plan.recording.tags,
-        fps=float(1 / np.median(np.diff(pairs.infrared_times_s))),
+        fps=round(float(1 / np.median(np.diff(pairs.infrared_times_s))), 6),
         pairs=pairs.infrared_frames.size,
         width=width,
         height=height,

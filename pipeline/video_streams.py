@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[tuple[Container, Stream]]:
                 if not stream.disposition & Disposition.attached_pic
             ]
             if not streams:
-                raise VideoError(f"{path}: has no video stream; give the camera's own file")
+                raise VideoError(f"{path}: has no video stream; give the camera's own file, whole")
             if streams[0].codec_context is None:
                 raise VideoError(f"{path}: its codec is unknown; convert it to H.264 or FFV1")
             streams[0].thread_type = "AUTO"

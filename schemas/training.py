@@ -140,6 +140,23 @@ class TrainingRecipe(StrictModel):
         return self.steps * OFFICIAL_WARM_UP_STEPS // OFFICIAL_STEPS
 
 
+PRESETS: dict[str, TrainingRecipe] = {
+    "published": TrainingRecipe(),
+    "small": TrainingRecipe(
+        network=NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1),
+        frames=5,
+        crop=64,
+        batch=2,
+        steps=2_000,
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
+        gradient_clip=1.0,
+    ),
+}
+"""The published run, and one that a processor without a GPU gets through: half the width, fewer
+blocks, and higher rates, which the smaller network bears."""
+
+
 class TrainingStep(StrictModel):
     """One line of a run's log; the loss terms are weighted and add up to `loss`."""
 

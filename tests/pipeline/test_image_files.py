@@ -3,6 +3,7 @@
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -125,7 +126,7 @@ def test_infrared_stored_as_three_equal_channels_loses_nothing(
     dtype: type[np.uint8] | type[np.uint16],
 ) -> None:
     values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(16, -1)
-    frame = np.empty((*values.shape, 3), dtype)
+    frame: Any = np.empty((*values.shape, 3), dtype)
     frame[:] = values[..., None]
 
     np.testing.assert_array_equal(as_infrared(frame), values)
