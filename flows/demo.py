@@ -26,8 +26,8 @@ VERSION = "v0.1.0"
 TRAINING_STEPS = 40
 """Half a minute of steps: shows that the loss falls, no more."""
 
-FUSED_PAIRS = 24
-"""Pairs of each shown clip that are fused: under a second of video."""
+FUSED_PAIRS = 16
+"""Pairs of each shown clip that are fused: half a second of video, one window of the network."""
 
 SHOWN_CLIPS = 3
 SHOWN_ARRAYS = ("infrared", "visible", "infrared_degraded", "visible_degraded")
