@@ -1,6 +1,6 @@
 """The build: every recording of a catalog becomes sealed clips, or is rejected with its reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -81,8 +81,9 @@ def build_dataset(
         if pending:
             with prefect_server():
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
-                built = build(catalog_path, workspace.root, pending, report)
-            outcomes |= {outcome.recording: outcome for outcome in built}
+                for outcome in build(catalog_path, workspace.root, pending):
+                    outcomes[outcome.recording] = outcome
+                    report(len(outcomes), len(plans), outcome.recording)
     return _summary([outcomes[plan.recording.id] for plan in plans], worked_on=set(pending))
 
 
@@ -99,17 +100,15 @@ def _summary(outcomes: Sequence[ShardFacts], *, worked_on: set[str]) -> Build:
 
 @flow(name="build-dataset")
 def build_recordings(
-    catalog_path: Path, root: Path, recordings: Sequence[str], report: Show
-) -> list[ShardFacts]:
-    """Build the named recordings; a bug in one stops the build, an unusable one does not."""
-    every = list(load_catalog(catalog_path).plans())
-    plans = [plan for plan in every if plan.recording.id in set(recordings)]
-    outcomes: list[ShardFacts] = []
+    catalog_path: Path, root: Path, recordings: Sequence[str]
+) -> Iterator[ShardFacts]:
+    """Build the named recordings; a bug in one stops the build, an unusable one does not.
+
+    Prefect sends a flow's parameters to every dask process, so they have to be plain.
+    """
+    plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
     for future in as_completed(build_recording.map(plans, unmapped(Workspace(root)))):
-        outcome = future.result()
-        outcomes.append(outcome)
-        report(len(every) - len(plans) + len(outcomes), len(every), outcome.recording)
-    return outcomes
+        yield future.result()
 
 
 @task(name="recording", task_run_name="{plan.recording.id}")

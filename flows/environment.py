@@ -1,11 +1,11 @@
-"""Settings that Prefect reads when it is imported; imports nothing of it."""
+"""Settings that Prefect and dask read when they are imported; imports neither."""
 
 import os
 from pathlib import Path
 
 
 def prepare_environment() -> None:
-    """Let Prefect keep to itself: its own folder, no telemetry; what the user has set stays.
+    """Let Prefect keep to itself: its own folder, no telemetry, no log; the user's settings stay.
 
     Call it before importing any module of this folder that imports Prefect.
 
@@ -18,6 +18,7 @@ def prepare_environment() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "DASK_LOGGING__DISTRIBUTED": "critical",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)

@@ -41,7 +41,7 @@ def task_runner(workers: int, scheduler: str | None) -> TaskRunner[Any]:
             cluster_kwargs={
                 "n_workers": workers,
                 "threads_per_worker": 1,
-                "dashboard_address": None,
+                "dashboard_address": "127.0.0.1:0",  # None would take a port others may hold
                 "memory_limit": 0,
             }
         )
