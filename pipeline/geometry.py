@@ -20,9 +20,6 @@ Crop = tuple[int, int, int, int]
 Points = NDArray[np.float64]
 """(..., 2), x then y, pixels."""
 
-UNDISTORT_ITERATIONS = 40
-"""OpenCV's five leave tenths of a pixel at the corners of a strong lens."""
-
 
 @dataclass(frozen=True)
 class Resampling:

@@ -1,7 +1,9 @@
 """What infrared and visible images of one scene have in common: the orientation of their edges.
 
-Eight unsigned orientation channels of local-contrast-normalised gradients, averaged over frames
-(CAPTURE.md section 2; the family of CFOG descriptors).
+Eight unsigned orientation channels of local-contrast-normalised gradients, each spreading by the
+fourth power of a cosine, averaged over frames (CAPTURE.md section 2; the CFOG family). Since
+cos^4(x) = 3/8 + cos(2x)/2 + cos(4x)/8, the eight hold five independent numbers. These five are kept,
+weighted so that products and sums of squares equal those of the eight.
 """
 
 from collections.abc import Sequence
@@ -14,13 +16,15 @@ Image = NDArray[np.float32]
 """(H, W)."""
 
 Descriptors = NDArray[np.float32]
-"""Edge strength by orientation, (ORIENTATIONS, H, W)."""
+"""Edge strength, its cosine and sine at twice, then at four times the angle, (5, H, W)."""
 
 ORIENTATIONS = 8
-"""Channels of 22.5 degrees each; unsigned, since contrast may be inverted between bands."""
+"""Channels whose correlation is computed; unsigned, as contrast may be inverted between bands."""
 
-SHARPNESS = 4
-"""Exponent of the cosine by which a gradient spreads over neighbouring channels."""
+STRENGTH = float(np.sqrt(ORIENTATIONS)) * 3 / 8
+TWICE = float(np.sqrt(ORIENTATIONS / 2)) / 2
+FOUR_TIMES = float(np.sqrt(ORIENTATIONS / 2)) / 8
+"""Weights of the five: each term of cos^4 times the root of its sum of squares over channels."""
 
 CONTRAST_SIGMA_PX = 8.0
 """Neighbourhood in which contrast is made equal: warm and cold, lit and dark places count alike."""
@@ -34,18 +38,20 @@ SMOOTH_SIGMA_PX = 1.0
 TREND_SIGMA_PX = 12.0
 """What varies more slowly than this says where texture is, not where edges are; it is removed."""
 
+FLAT = 1e-12
+"""Gradient strength that stands for none, where an angle would divide by zero."""
+
 
 def describe(images: Sequence[Image]) -> Descriptors:
-    """The mean orientation channels of images of one size and one view.
+    """The mean descriptors of images of one size and one view.
 
     Args:
         images: grey levels, (H, W) each; moving things average out, resting ones stay.
     """
-    total = np.zeros((ORIENTATIONS, *images[0].shape), np.float32)
+    total = np.zeros((5, *images[0].shape), np.float32)
     for image in images:
         total += _oriented(image)
-    channels = [_filtered(channel / len(images)) for channel in total]
-    return np.stack(channels)
+    return np.stack([_filtered(channel / len(images)) for channel in total])
 
 
 def _oriented(image: Image) -> Descriptors:
@@ -56,13 +62,39 @@ def _oriented(image: Image) -> Descriptors:
     across, down = (
         cv2.Sobel(normal, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1))
     )
-    strength = np.hypot(across, down)
-    angle = np.arctan2(down, across)
-    channels = np.empty((ORIENTATIONS, *image.shape), np.float32)
-    for index in range(ORIENTATIONS):
-        towards = np.cos(angle - index * np.pi / ORIENTATIONS)
-        channels[index] = strength * towards**SHARPNESS
-    return channels
+    strength = np.sqrt(across * across + down * down) + np.float32(FLAT)
+    cosine = (across * across - down * down) / strength
+    sine = 2 * across * down / strength
+    return np.stack(
+        [
+            STRENGTH * strength,
+            TWICE * cosine,
+            TWICE * sine,
+            FOUR_TIMES * (2 * cosine * cosine / strength - strength),
+            FOUR_TIMES * (2 * cosine * sine / strength),
+        ]
+    )
+
+
+def turned(channels: Descriptors, rotation_degrees: float) -> Descriptors:
+    """Descriptors whose edges point elsewhere, at their old places.
+
+    Args:
+        channels: (5, H, W).
+        rotation_degrees: counter-clockwise as seen, as OpenCV counts it.
+    """
+    strength, twice_cosine, twice_sine, four_cosine, four_sine = channels
+    angle = np.deg2rad(-rotation_degrees)  # rows run down, so the angle of an edge shrinks
+    two, four = np.exp(2j * angle), np.exp(4j * angle)
+    return np.stack(
+        [
+            strength,
+            twice_cosine * two.real - twice_sine * two.imag,
+            twice_cosine * two.imag + twice_sine * two.real,
+            four_cosine * four.real - four_sine * four.imag,
+            four_cosine * four.imag + four_sine * four.real,
+        ]
+    ).astype(np.float32, copy=False)
 
 
 def _filtered(channel: Image) -> Image:

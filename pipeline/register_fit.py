@@ -18,6 +18,7 @@ from pipeline.register_descriptors import (
     correlation,
     describe,
     resized,
+    turned,
     warped,
 )
 
@@ -97,7 +98,8 @@ def search(
     found: list[tuple[float, Homography]] = []
     for scale, rotation in product(SCALES, ROTATIONS_DEGREES):
         placed = _centred(there.shape[1:], canvas, float(scale), float(rotation))
-        scores = _masked_correlation(target, _spectra(*warped(there, placed, (canvas, canvas))))
+        pointed = turned(there, float(rotation))
+        scores = _masked_correlation(target, _spectra(*warped(pointed, placed, (canvas, canvas))))
         row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
         down, right = (
             int(shift) - canvas if shift > canvas // 2 else int(shift) for shift in (row, column)
@@ -234,12 +236,12 @@ def _gauss_newton(
             break
         other, other_weight = _moved(there, cover, tried)
         other_score = correlation(here, other, other_weight)
+        movement_px = distance_of_corners(step, tried, cover.shape)
         if other_score <= score:
             damping *= 10
-            if damping > LAST_DAMPING:
+            if damping > LAST_DAMPING or movement_px < CONVERGED_PX:
                 break
             continue
-        movement_px = distance_of_corners(step, tried, cover.shape)
         step, score, damping = tried, other_score, damping / 10
         system = _System.of(here, other, other_weight)
         if movement_px < CONVERGED_PX:
