@@ -25,6 +25,8 @@ VERSION = "v0.1.0"
 
 TRAINING_STEPS = 120
 TRAINING_FRAMES = 3
+LEARNING_RATE = 3e-3
+WARM_UP_STEPS = 10
 """A minute and a half on two cores: enough for a picture, not for a trained network."""
 
 FUSED_PAIRS = 10
@@ -79,7 +81,14 @@ def run_demo(folder: Path, report: Show = silence) -> Demo:
     published = publish_release(VERSION, str(folder / "published"), work)
     report(4, STEPS, "training a small network")
     rmtree(run, ignore_errors=True)
-    recipe = training_recipe(None, "small", steps=TRAINING_STEPS, frames=TRAINING_FRAMES)
+    recipe = training_recipe(
+        None,
+        "small",
+        steps=TRAINING_STEPS,
+        frames=TRAINING_FRAMES,
+        learning_rate=LEARNING_RATE,
+        warm_up_steps=WARM_UP_STEPS,
+    )
     trained = train_release(str(published), work, run, recipe)
     report(5, STEPS, "fusing")
     shown = _shown(release)

@@ -66,7 +66,7 @@ def release_folder(release: str, root: Path) -> Path:
 
 
 def training_recipe(
-    path: Path | None, preset: str | None, **overrides: int | None
+    path: Path | None, preset: str | None, **overrides: float | None
 ) -> TrainingRecipe:
     """The recipe of a YAML file, or a preset, with single numbers set by hand.
 
