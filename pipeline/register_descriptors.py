@@ -2,8 +2,8 @@
 
 Eight unsigned orientation channels of local-contrast-normalised gradients, each spreading by the
 fourth power of a cosine, averaged over frames (CAPTURE.md section 2; the CFOG family). Since
-cos^4(x) = 3/8 + cos(2x)/2 + cos(4x)/8, the eight hold five independent numbers. These five are kept,
-weighted so that products and sums of squares equal those of the eight.
+cos^4(x) = 3/8 + cos(2x)/2 + cos(4x)/8, the eight hold five independent numbers. These five are
+kept, weighted so that products and sums of squares equal those of the eight.
 """
 
 from collections.abc import Sequence

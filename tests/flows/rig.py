@@ -35,7 +35,7 @@ WIDTH, HEIGHT, FPS = 64, 48, 25.0
 QUAY_FRAMES, PIER_FRAMES = 80, 20
 MAST = Camera(width=WIDTH, height=HEIGHT)
 COMMAND = Path(sys.executable).parent / "twinband"
-LIMIT_S = 120.0
+LIMIT_S = 400.0
 """Longer than any command here needs on a busy machine."""
 
 WALK = SimulatedRecording(id="walk", site="park", duration_s=4, offset_s=0.2)
