@@ -1,6 +1,8 @@
 """The build: every recording of a catalog becomes sealed clips, or is rejected with its reason."""
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -23,11 +25,15 @@ from schemas.errors import (
     ShardError,
     SyncError,
     VideoError,
+    WorkspaceError,
 )
 from schemas.facts import LeftOut, Rejection, ShardFacts, Stage
 
 UNUSABLE = (VideoError, IngestError, SyncError, RegisterError, DegradeError, ShardError)
 """Errors that speak of one recording; any other stops the build."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""System errors of a disk without room; they seldom name the file."""
 
 JOURNEY: tuple[tuple[Stage, Callable[[RecordingPlan, Workspace], StrictModel]], ...] = (
     ("ingest", ingest),
@@ -66,11 +72,11 @@ def build_dataset(
 
     Raises:
         CatalogError: the catalog has problems.
-        WorkspaceError: another build holds the workspace.
+        WorkspaceError: another build holds the workspace, or its disk is full.
     """
     plans = list(load_catalog(catalog_path).plans())
     workspace = Workspace(root.resolve())
-    with workspace.owned():
+    with _room_told(workspace), workspace.owned():
         clear_staging(workspace)
         outcomes: dict[str, ShardFacts] = {}
         for plan in plans:
@@ -85,6 +91,19 @@ def build_dataset(
                     outcomes[outcome.recording] = outcome
                     report(len(outcomes), len(plans), outcome.recording)
     return _summary([outcomes[plan.recording.id] for plan in plans], worked_on=set(pending))
+
+
+@contextmanager
+def _room_told(workspace: Workspace) -> Iterator[None]:
+    """Say of a full disk which one it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise WorkspaceError(
+            f"{error.filename or workspace.root}: {error.strerror}; make room, then build again"
+        ) from error
 
 
 def _summary(outcomes: Sequence[ShardFacts], *, worked_on: set[str]) -> Build:

@@ -54,8 +54,9 @@ def command(run: Callable[..., Answer]) -> click.Command:
         except TwinbandError as error:
             answer = _refusal(str(error))
         except OSError as error:
-            place = error.filename or "the disk"
-            answer = _refusal(f"{place}: {error.strerror}; make room or give access, then rerun")
+            place = f"{error.filename}: " if error.filename else ""
+            reason = error.strerror or str(error)
+            answer = _refusal(f"{place}{reason}; give room, access or a connection, then rerun")
         if as_json:
             click.echo(json.dumps(answer.document, allow_nan=False))
         else:

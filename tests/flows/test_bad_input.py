@@ -201,7 +201,8 @@ def check_full(answer: Answer, work: Path) -> None:
     assert answer.code == 1
     assert "Traceback" not in answer.complaints
     (line,) = answer.document["error"]
-    assert "make room" in line, line
+    assert line.startswith(f"{work}"), line
+    assert line.endswith("make room, then build again"), line
     assert debris(work) == []
     assert not list(work.glob("clips/*/*"))
 

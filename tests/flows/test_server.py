@@ -15,8 +15,6 @@ from tests.flows.rig import (
     write_catalog,
 )
 
-ROOT = Path(__file__).parents[2]
-
 ENDS_S = 30.0
 """An orphaned server ends within seconds, even on a busy machine."""
 
