@@ -23,11 +23,11 @@ from schemas.simulation import SimulationSettings
 
 VERSION = "v0.1.0"
 
-TRAINING_STEPS = 120
+TRAINING_STEPS = 60
 TRAINING_FRAMES = 3
 LEARNING_RATE = 3e-3
 WARM_UP_STEPS = 10
-"""A minute and a half on two cores: enough for a picture, not for a trained network."""
+"""Over a minute on two cores: enough for a picture, not for a trained network."""
 
 FUSED_PAIRS = 10
 """Pairs of each shown clip that are fused: a third of a second of video."""
