@@ -80,7 +80,7 @@ def measure(frames: Iterable[Frame]) -> Signals:
     Args:
         frames: grey (H, W) or RGB (H, W, 3), all of one size.
     """
-    motion: list[NDArray[np.float32]] = []
+    motion = bytearray()  # thousands of small arrays between large ones would scatter the heap
     repeated: list[bool] = []
     dead: list[bool] = []
     histogram: NDArray[np.int64] | None = None
@@ -89,7 +89,7 @@ def measure(frames: Iterable[Frame]) -> Signals:
     for frame in frames:
         small = _small_grey(frame)
         change = np.abs(small - (small if small_before is None else small_before))
-        motion.append(cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA))
+        motion += cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA).tobytes()
         is_still = not change.any()  # cheap, and no repeated frame moves
         repeated.append(before is not None and is_still and np.array_equal(frame, before))
         dead.append(int(frame.min()) == int(frame.max()))
@@ -98,7 +98,7 @@ def measure(frames: Iterable[Frame]) -> Signals:
             histogram += 0 if dead[-1] else np.bincount(frame.ravel(), minlength=COUNTS)
         before, small_before = frame, small
     return Signals(
-        motion=np.array(motion, np.float32).reshape(-1, *GRID),
+        motion=np.frombuffer(motion, np.float32).reshape(-1, *GRID),
         repeated=np.array(repeated, bool),
         dead=np.array(dead, bool),
         histogram=histogram,

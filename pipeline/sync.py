@@ -35,6 +35,9 @@ MIN_DRIFT_S = 20.0
 DRIFT_STEP_PPM = 10.0
 """First search of the drift; refined by a parabola."""
 
+SAMPLES_AT_ONCE = 2048
+"""Instants whose regions are moved together; keeps hours of footage out of the memory."""
+
 REMEDY = "give the recording an offset_s, or a span in which the same things move in both views"
 
 SIGNIFICANT = 10.8
@@ -113,13 +116,17 @@ def _refined(
 
     def agreement(middle_offset_s: float, drift_ppm: float) -> float:
         moved_s = (here_s - middle_offset_s) - (here_s - middle_s) * drift_ppm * 1e-6
-        inside = (moved_s >= there_s[0]) & (moved_s <= there_s[-1])
+        inside = np.flatnonzero((moved_s >= there_s[0]) & (moved_s <= there_s[-1]))
         place = (moved_s[inside] - there_s[0]) / there.step_s
         before = np.minimum(place.astype(np.int64), len(visible) - 2)
-        share = (place - before)[:, None]
-        moved = visible[before] * (1 - share) + visible[before + 1] * share
-        norms = np.sqrt((infrared[inside] ** 2).sum() * (moved**2).sum())
-        return float((infrared[inside] * moved).sum() / max(norms, np.finfo(np.float64).tiny))
+        sums = np.zeros(3)
+        for first in range(0, inside.size, SAMPLES_AT_ONCE):
+            part = slice(first, first + SAMPLES_AT_ONCE)
+            share = (place[part] - before[part])[:, None].astype(np.float32)
+            moved = visible[before[part]] * (1 - share) + visible[before[part] + 1] * share
+            still = infrared[inside[part]]
+            sums += ((still * moved).sum(), (still**2).sum(), (moved**2).sum())
+        return float(sums[0] / max(np.sqrt(sums[1] * sums[2]), np.finfo(np.float64).tiny))
 
     def best_offset(drift_ppm: float, around_s: float) -> tuple[float, float]:
         tried_s = around_s + np.linspace(-2, 2, 9) * here.step_s

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from schemas.errors import SyncError
 
 Signal = NDArray[np.float64]
+Levels = NDArray[np.float32]
 
 MIN_OVERLAP_S = 2.0
 """Common footage below which signals agree by chance; two seconds hold a few separate movements."""
@@ -42,6 +43,10 @@ VIEW_STEPS = (0.05, 0.025, 0.0125)
 people reach it earlier or later."""
 
 
+REGIONS_AT_ONCE = 16
+"""Regions whose spectra are in memory together; twelve such groups make up the grid of ingest."""
+
+
 @dataclass(frozen=True)
 class Motion:
     """Motion of one camera over its own instants."""
@@ -68,14 +73,14 @@ class Activity:
 
     start_s: float
     step_s: float
-    levels: Signal
+    levels: Levels
     """(samples, rows, columns)."""
 
     def times_s(self) -> Signal:
         """The instants of the grid, (samples,)."""
         return self.start_s + np.arange(len(self.levels), dtype=np.float64) * self.step_s
 
-    def flat(self) -> Signal:
+    def flat(self) -> Levels:
         """The regions side by side, (samples, regions)."""
         return self.levels.reshape(len(self.levels), -1)
 
@@ -131,21 +136,25 @@ def activity_of(motion: Motion, step_s: float, band: str) -> Activity:
         )
     shape = motion.levels.shape[1:]
     change = motion.levels[1:].reshape(len(motion.levels) - 1, -1).astype(np.float64)
-    change = without_rhythm(change - np.median(change, axis=0))
+    change -= np.median(change, axis=0)
+    change = without_rhythm(change)
     noise = np.median(np.abs(change), axis=0)
     change /= np.maximum(noise + noise.mean(), np.finfo(np.float64).tiny)
-    rate = np.sign(change) * np.sqrt(np.abs(change))
+    rate = np.copysign(np.sqrt(np.abs(change)), change)
     middles_s = (motion.times_s[1:] + motion.times_s[:-1]) / 2
     grid_s = np.arange(motion.times_s[0], motion.times_s[-1], step_s)
-    on_grid = np.stack([np.interp(grid_s, middles_s, region) for region in rate.T], axis=1)
-    activity = on_grid - _averaged(on_grid, round(TREND_S / step_s))
+    activity = np.empty((grid_s.size, rate.shape[1]))
+    for region, levels in enumerate(rate.T):
+        activity[:, region] = np.interp(grid_s, middles_s, levels)
+    activity -= _averaged(activity, round(TREND_S / step_s))
     if float(motion.levels.std()) < STILL_LEVELS or float(activity.std()) < STILL_LEVELS:
         raise SyncError(
             f"the {band} video shows no motion in {duration_s:.1f} s; "
             "give the recording an offset_s or a span in which things move"
         )
     smooth = _averaged(activity, round(SMOOTH_S / step_s))
-    return Activity(float(motion.times_s[0]), step_s, smooth.reshape(-1, *shape))
+    levels = smooth.reshape(-1, *shape).astype(np.float32)
+    return Activity(float(motion.times_s[0]), step_s, levels)
 
 
 def without_rhythm(change: Signal) -> Signal:
@@ -188,17 +197,19 @@ def _averaged(signal: Signal, width: int) -> Signal:
     """Moving average along time over about `width` samples, with the ends repeated."""
     half = max(1, width // 2)
     padded = np.pad(signal, ((half + 1, half), (0, 0)), mode="edge")
-    sums = np.cumsum(padded, axis=0)
-    return np.asarray((sums[2 * half + 1 :] - sums[: -2 * half - 1]) / (2 * half + 1), np.float64)
+    sums = np.cumsum(padded, axis=0, out=padded)
+    averaged = sums[2 * half + 1 :] - sums[: -2 * half - 1]
+    averaged /= 2 * half + 1
+    return np.asarray(averaged, np.float64)
 
 
-def view_matrix(view: View, rows: int, columns: int) -> Signal:
+def view_matrix(view: View, rows: int, columns: int) -> Levels:
     """Weights by which each infrared region gathers visible ones, (regions, regions).
 
     Bilinear between the centres of regions; what lies outside counts as still.
     """
     down = _axis_matrix(rows, view.scale, view.down)
-    return np.asarray(np.kron(down, _axis_matrix(columns, view.scale, view.right)), np.float64)
+    return np.asarray(np.kron(down, _axis_matrix(columns, view.scale, view.right)), np.float32)
 
 
 def _axis_matrix(cells: int, scale: float, shift: float) -> Signal:
@@ -226,10 +237,10 @@ def agreement(infrared: Activity, visible: Activity, max_offset_s: float) -> Agr
             f"{max_offset_s:g} s; give the recording an offset_s or raise sync.max_offset_s"
         )
     size = len(here) + len(there)
-    spectra = np.fft.rfft(here, size, axis=0) * np.conj(np.fft.rfft(there, size, axis=0))
-    products = np.fft.irfft(spectra.sum(axis=1), size)
+    products = np.fft.irfft(_cross_spectrum(here, there, size), size)
     energy_here, energy_there = (
-        np.concatenate([[0.0], np.cumsum((signal**2).sum(axis=1))]) for signal in (here, there)
+        np.concatenate([[0.0], np.cumsum((signal**2).sum(axis=1), dtype=np.float64)])
+        for signal in (here, there)
     )
     lags = np.arange(lowest, highest + 1)
     first, last = np.maximum(lags, 0), np.minimum(len(here), len(there) + lags)
@@ -242,6 +253,17 @@ def agreement(infrared: Activity, visible: Activity, max_offset_s: float) -> Agr
         np.asarray(lags * step_s + starts_s, np.float64),
         np.asarray(scores * np.sqrt(overlap), np.float64),
     )
+
+
+def _cross_spectrum(here: Levels, there: Levels, size: int) -> NDArray[np.complex128]:
+    """The spectrum of the correlation, summed over regions; a few at a time, for the memory."""
+    total = np.zeros(size // 2 + 1, np.complex128)
+    for first in range(0, here.shape[1], REGIONS_AT_ONCE):
+        part = slice(first, first + REGIONS_AT_ONCE)
+        spectra = np.fft.rfft(here[:, part], size, axis=0)
+        spectra *= np.conj(np.fft.rfft(there[:, part], size, axis=0))
+        total += spectra.sum(axis=1)
+    return total
 
 
 def find_view(infrared: Activity, visible: Activity, max_offset_s: float) -> tuple[View, Agreement]:

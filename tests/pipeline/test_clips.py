@@ -1,0 +1,39 @@
+"""Clips are gap-free runs of pairs; nothing is lost without a reason."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.clips import cut_clips
+
+
+@given(st.lists(st.sampled_from([0.04, 0.04, 0.04, 0.04, 0.2]), max_size=80), st.integers(2, 9))
+def test_every_pair_is_in_one_clip_or_left_out_with_its_reason(
+    spacings_s: list[float], min_pairs: int
+) -> None:
+    times_s = np.concatenate([[0.0], np.cumsum(spacings_s)])
+    frames = np.arange(times_s.size) * 2
+
+    runs, left_out = cut_clips(frames, times_s, min_pairs=min_pairs)
+
+    covered = [pair for run in runs for pair in run]
+    covered += [
+        run.first_infrared_frame // 2 + place for run in left_out for place in range(run.pairs)
+    ]
+    assert sorted(covered) == list(range(times_s.size))
+    assert all(len(run) >= min_pairs for run in runs)
+    assert all(run.pairs < min_pairs and str(min_pairs) in run.reason for run in left_out)
+
+
+def test_a_dropped_frame_cuts_and_jitter_does_not() -> None:
+    times_s = np.delete(np.arange(30) / 25, 12)
+    times_s[5] += 0.012
+
+    runs, left_out = cut_clips(np.delete(np.arange(30), 12), times_s, min_pairs=7)
+
+    assert runs == [range(12), range(12, 29)]
+    assert left_out == []
+
+
+def test_no_pairs_give_no_clips() -> None:
+    assert cut_clips(np.zeros(0, np.int64), np.zeros(0), min_pairs=7) == ([], [])

@@ -1,0 +1,158 @@
+"""Sync: planted clocks are found from motion, and what cannot be trusted is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.sync import _refined, estimate_clock, pair_frames
+from pipeline.sync_motion import Activity, Motion, without_rhythm
+from schemas.errors import SyncError
+from schemas.recipe import SyncRecipe
+
+ROWS, COLUMNS = 12, 16
+Times = NDArray[np.float64]
+
+
+def scene(times_s: Times, seed: int, *, scale: float = 1.0, movers: int = 5) -> Motion:
+    """What moves: blobs that walk, stop and turn, seen by a camera `scale` times as wide."""
+    rng = np.random.default_rng(seed)
+    starts = rng.uniform(0.2, 0.8, (movers, 2))
+    rates = rng.uniform(0.1, 0.5, (movers, 3))
+    phases = rng.uniform(0, 7, (movers, 3))
+    y, x = np.meshgrid(
+        (np.arange(ROWS) + 0.5) / ROWS, (np.arange(COLUMNS) + 0.5) / COLUMNS, indexing="ij"
+    )
+    levels = np.zeros((times_s.size, ROWS, COLUMNS), np.float32)
+    for start, rate, phase in zip(starts, rates, phases, strict=True):
+        down = start[0] + 0.25 * np.sin(rate[0] * times_s + phase[0])
+        right = start[1] + 0.3 * np.sin(rate[1] * 2 * times_s + phase[1])
+        speed = 6 * (1 + np.sin(3 * rate[2] * times_s + phase[2]))
+        down, right = ((place - 0.5) / scale + 0.5 for place in (down, right))
+        distance = (y - down[:, None, None]) ** 2 + (x - right[:, None, None]) ** 2
+        levels += (speed[:, None, None] * np.exp(-distance / 0.006)).astype(np.float32)
+    noise = np.random.default_rng(seed + 1000 + round(100 * scale))
+    return Motion(times_s, levels + noise.normal(1, 0.1, levels.shape).astype(np.float32))
+
+
+def filmed(
+    seed: int, *, offset_s: float, duration_s: float, drift_ppm: float = 0.0
+) -> tuple[Motion, Motion]:
+    """Infrared at 25 and visible at 30 frames a second, each stamped by its own clock."""
+    rng = np.random.default_rng(seed)
+    infrared_s = np.arange(0, duration_s, 1 / 25) + rng.normal(0, 1e-3, round(duration_s * 25))
+    visible_s = np.arange(0, duration_s, 1 / 30) + rng.normal(0, 1e-3, round(duration_s * 30))
+    kept = np.delete(np.arange(infrared_s.size), [40, 90])  # two dropped frames
+    here, there = scene(infrared_s[kept], seed), scene(visible_s, seed, scale=1.2)
+    # infrared time = visible time * (1 + drift) + offset, and the visible clock is the world's.
+    stamped_s = here.times_s * (1 + drift_ppm * 1e-6) + offset_s
+    return Motion(stamped_s, here.levels), there
+
+
+@pytest.mark.parametrize(("seed", "offset_s"), [(1, 0.35), (2, -0.817), (3, 1.234)])
+def test_a_planted_offset_is_found_to_a_frame(seed: int, offset_s: float) -> None:
+    fit = estimate_clock(*filmed(seed, offset_s=offset_s, duration_s=12), SyncRecipe())
+
+    assert fit.offset_s == pytest.approx(offset_s, abs=1 / 30)
+    assert fit.drift_ppm == 0
+    assert fit.confidence >= 0.22
+
+
+@pytest.mark.parametrize("drift_ppm", [-150.0, 0.0, 120.0])
+def test_a_planted_drift_is_found_in_four_minutes_and_none_where_there_is_none(
+    drift_ppm: float,
+) -> None:
+    rng = np.random.default_rng(4)
+    world_s = np.arange(-5, 250, 1 / 60)
+    course = np.apply_along_axis(
+        np.convolve, 0, rng.normal(0, 1, (world_s.size, 8)), np.hanning(13), mode="same"
+    )
+    # infrared time = visible time * (1 + drift) + offset, and the visible clock is the world's.
+    stamps_s = np.arange(0, 240, 1 / 60)
+    seen_s = (stamps_s - 0.5) / (1 + drift_ppm * 1e-6)
+    here, there = (
+        np.stack([np.interp(at_s, world_s, region) for region in course.T], axis=1)
+        + rng.normal(0, 0.5, (stamps_s.size, 8))
+        for at_s in (seen_s, stamps_s)
+    )
+
+    infrared, visible = (
+        Activity(0.0, 1 / 60, each.reshape(-1, 2, 4).astype(np.float32)) for each in (here, there)
+    )
+    offset_s, found_ppm = _refined(infrared, visible, 0.5, 200)
+
+    assert found_ppm == pytest.approx(drift_ppm, abs=20)
+    assert offset_s == pytest.approx(0.5, abs=0.25 / 30)
+
+
+def test_videos_of_different_places_are_refused() -> None:
+    here, _ = filmed(5, offset_s=0, duration_s=12)
+    _, there = filmed(6, offset_s=0, duration_s=12)
+
+    with pytest.raises(SyncError, match="give the recording an offset_s, or a span"):
+        estimate_clock(here, there, SyncRecipe())
+
+
+def test_a_still_scene_is_refused_with_the_band_and_the_remedy() -> None:
+    here, there = filmed(7, offset_s=0, duration_s=12)
+    still = Motion(there.times_s, np.zeros_like(there.levels))
+
+    with pytest.raises(
+        SyncError, match=r"visible video shows no motion in 12.0 s; give .*offset_s"
+    ):
+        estimate_clock(here, still, SyncRecipe())
+
+
+def test_a_video_of_a_second_is_refused() -> None:
+    here, there = filmed(8, offset_s=0, duration_s=4)
+    short = Motion(there.times_s[:30], there.levels[:30])
+
+    with pytest.raises(SyncError, match=r"the visible video lasts 1\.0 s, less than the 2 s"):
+        estimate_clock(here, short, SyncRecipe())
+
+
+def test_a_rhythm_of_keyframes_is_removed_and_nothing_else() -> None:
+    rng = np.random.default_rng(9)
+    movement = rng.normal(0, 1, (240, 3))
+    rhythm = np.zeros((240, 3))
+    rhythm[::12] = 20
+
+    freed = without_rhythm(movement + rhythm)
+
+    assert np.abs(freed - freed.mean(axis=0) - (movement - movement.mean(axis=0))).mean() < 0.3
+    assert np.array_equal(without_rhythm(movement), movement)
+
+
+increasing = st.lists(st.floats(0.001, 0.1, allow_nan=False), min_size=1, max_size=60).map(
+    lambda spacings: np.cumsum(np.array(spacings))
+)
+
+
+@given(increasing, increasing, st.floats(-0.2, 0.2), st.floats(0.001, 0.1))
+def test_pairs_are_mutual_neighbours_in_order(
+    infrared_s: Times, visible_s: Times, offset_s: float, bound_s: float
+) -> None:
+    pairs = pair_frames(
+        infrared_s, visible_s, offset_s=offset_s, drift_ppm=0, max_residual_s=bound_s
+    )
+
+    moved_s = visible_s + offset_s
+    distances_s = np.abs(infrared_s[:, None] - moved_s[None, :])
+    assert (np.diff(pairs.infrared_frames) > 0).all()
+    assert (np.diff(pairs.visible_frames) > 0).all()
+    for here, there in zip(pairs.infrared_frames, pairs.visible_frames, strict=True):
+        assert distances_s[here, there] <= bound_s
+        assert distances_s[here, there] <= distances_s[here].min() + 1e-12
+        assert distances_s[here, there] <= distances_s[:, there].min() + 1e-12
+
+
+def test_frames_are_paired_by_time_and_not_by_their_place_in_the_list() -> None:
+    infrared_s = np.arange(10) / 25
+    visible_s = np.delete(np.arange(12) / 30, 3) - 0.5  # its fourth frame was dropped
+
+    pairs = pair_frames(infrared_s, visible_s, offset_s=0.5, drift_ppm=0, max_residual_s=0.011)
+
+    assert dict(zip(pairs.infrared_frames, pairs.visible_frames, strict=True))[5] == 5
+    assert 3 not in pairs.infrared_frames[pairs.visible_frames == 2]
+    assert np.abs(pairs.residual_s).max() <= 0.011
