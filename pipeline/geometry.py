@@ -4,7 +4,7 @@ The common grid is the infrared image without its lens distortion. A homography 
 visible pixels to undistorted infrared pixels; centres of pixels lie at integers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,6 +21,13 @@ Points = NDArray[np.float64]
 """(..., 2), x then y, pixels."""
 
 
+LEAST_SPACING = 1.1
+"""Raw pixels a grid pixel must span to be smoothed: below, the blur is less than 0.25 px wide."""
+
+ROUNDING_PX = 1e-4
+"""What arithmetic may put a pixel beyond the edge on which it lies."""
+
+
 @dataclass(frozen=True)
 class Resampling:
     """Where each pixel of the clip comes from in a raw frame."""
@@ -28,6 +35,8 @@ class Resampling:
     map_x: NDArray[np.float32]
     map_y: NDArray[np.float32]
     """Raw pixels, (H, W)."""
+    inside: NDArray[np.bool_]
+    """Whether the camera sees that place at all, (H, W)."""
     smoothing_px: float
     """Deviation of the blur that keeps finer raw pixels from aliasing; 0: none."""
 
@@ -101,7 +110,7 @@ def infrared_maps(camera: Camera, crop: Crop) -> Resampling | None:
     """How the clip's infrared pixels come from raw frames; None: raw frames are the clip's."""
     if camera.lens is None and crop == full_frame(camera):
         return None
-    return _resampling(distorted(grid(crop), camera.lens))
+    return _resampling(grid(crop), camera)
 
 
 def visible_maps(rig: Rig, homography: Matrix3x3, crop: Crop) -> Resampling | None:
@@ -113,33 +122,70 @@ def visible_maps(rig: Rig, homography: Matrix3x3, crop: Crop) -> Resampling | No
     is_same = np.allclose(inverse / inverse[2, 2], np.eye(3), rtol=0, atol=1e-12)
     if rig.visible.lens is None and is_same and crop == full_frame(rig.visible):
         return None
-    return _resampling(distorted(project(grid(crop), inverse), rig.visible.lens))
+    points = grid(crop)
+    resampling = _resampling(project(points, inverse), rig.visible)
+    in_front = _before_horizon(points, matrix_of(homography), rig.visible)
+    return replace(resampling, inside=resampling.inside & in_front)
 
 
-def _resampling(raw: Points) -> Resampling:
-    """Maps to raw pixels, with the smoothing their spacing asks for.
+def _resampling(ideal: Points, camera: Camera) -> Resampling:
+    """Maps from undistorted pixels to raw ones, with the smoothing their spacing asks for.
 
     A pixel of the grid that covers s raw pixels needs a blur of 0.5 * sqrt(s^2 - 1) of them: with
     the half pixel of the sensor itself, it is then as sharp as the grid can hold.
     """
+    raw = distorted(ideal, camera.lens)
     across = np.linalg.norm(np.diff(raw, axis=1), axis=-1)
     spacing = float(np.median(across)) if across.size else 1.0
+    last = np.array([camera.width - 1, camera.height - 1])
+    in_frame = ((raw >= -ROUNDING_PX) & (raw <= last + ROUNDING_PX)).all(axis=-1)
     return Resampling(
         map_x=raw[..., 0].astype(np.float32),
         map_y=raw[..., 1].astype(np.float32),
-        smoothing_px=0.5 * float(np.sqrt(max(spacing**2 - 1, 0.0))) if spacing > 1.1 else 0.0,
+        inside=np.asarray(in_frame & _before_fold(ideal, camera.lens), np.bool_),
+        smoothing_px=0.5 * float(np.sqrt(spacing**2 - 1)) if spacing > LEAST_SPACING else 0.0,
     )
+
+
+def _before_fold(ideal: Points, lens: Lens | None) -> NDArray[np.bool_]:
+    """Where a lens model still moves outwards; further out it folds back and shows ghosts.
+
+    The radius r * (1 + k1 r^2 + k2 r^4 + k3 r^6) grows up to the first root of its derivative.
+    """
+    if lens is None:
+        return np.ones(ideal.shape[:-1], np.bool_)
+    roots = np.roots([7 * lens.k3, 5 * lens.k2, 3 * lens.k1, 1.0])  # of the squared radius
+    folds = roots.real[(np.abs(roots.imag) < ROUNDING_PX) & (roots.real > 0)]
+    rays = (ideal - (lens.cx, lens.cy)) / (lens.fx, lens.fy)
+    return np.asarray((rays**2).sum(axis=-1) < folds.min(initial=np.inf), np.bool_)
+
+
+def _before_horizon(
+    points: Points, homography: NDArray[np.float64], visible: Camera
+) -> NDArray[np.bool_]:
+    """Where a homography shows what lies before the visible camera, not behind it.
+
+    The third coordinate of the way back changes its sign at the horizon; the middle of the visible
+    image is before it.
+    """
+    middle = np.array([(visible.width - 1) / 2, (visible.height - 1) / 2, 1.0])
+    back = np.linalg.inv(homography)[2]
+    depth = points @ back[:2] + back[2]
+    return np.asarray(depth * float(homography[2] @ middle) > 0, np.bool_)
 
 
 def resample(frame: Frame, resampling: Resampling) -> Frame:
     """A frame on the clip's grid: cubic, the sharpest of OpenCV's fast kernels; black outside.
+
+    At the frame's edge the kernel sees the edge go on, so that no pixel inside is darkened by what
+    lies outside.
 
     Args:
         frame: (H, W) or (H, W, 3), raw.
         resampling: from `infrared_maps` or `visible_maps`.
     """
     smooth = (
-        cv2.GaussianBlur(frame, (0, 0), resampling.smoothing_px)
+        cv2.GaussianBlur(frame, (0, 0), resampling.smoothing_px, borderType=cv2.BORDER_REPLICATE)
         if resampling.smoothing_px > 0
         else frame
     )
@@ -148,9 +194,9 @@ def resample(frame: Frame, resampling: Resampling) -> Frame:
         resampling.map_x,
         resampling.map_y,
         cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=0,
+        borderMode=cv2.BORDER_REPLICATE,
     )
+    resampled[~resampling.inside] = 0
     if frame.dtype == np.uint16:
         return np.asarray(resampled, np.uint16)
     return np.asarray(resampled, np.uint8)
@@ -159,18 +205,11 @@ def resample(frame: Frame, resampling: Resampling) -> Frame:
 def valid_mask(rig: Rig, homography: Matrix3x3) -> NDArray[np.bool_]:
     """Which pixels of the undistorted infrared image both cameras see, (H, W)."""
     frame = full_frame(rig.infrared)
-    own = _inside(infrared_maps(rig.infrared, frame), rig.infrared)
-    other = _inside(visible_maps(rig, homography, frame), rig.visible)
-    beyond = project(grid(frame), inverse_of(homography))
-    return own & other & np.isfinite(beyond).all(axis=-1)
-
-
-def _inside(resampling: Resampling | None, camera: Camera) -> NDArray[np.bool_]:
-    if resampling is None:
-        return np.ones((camera.height, camera.width), np.bool_)
-    x, y = resampling.map_x, resampling.map_y
-    inside = (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
-    return np.asarray(inside, np.bool_)
+    mask = np.ones((rig.infrared.height, rig.infrared.width), np.bool_)
+    for resampling in (infrared_maps(rig.infrared, frame), visible_maps(rig, homography, frame)):
+        if resampling is not None:
+            mask &= resampling.inside
+    return mask
 
 
 def largest_rectangle(mask: NDArray[np.bool_]) -> Crop:

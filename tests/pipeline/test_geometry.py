@@ -101,7 +101,9 @@ def test_resampling_keeps_the_type_and_never_wraps_around(high: int) -> None:
     frame = np.zeros((40, 40), np.uint8) if high < 2**8 else np.zeros((40, 40), np.uint16)
     frame[:, 20:] = high
     between, down = np.meshgrid(np.arange(39) + 0.5, np.arange(39) + 0.5)
-    maps = Resampling(between.astype(np.float32), down.astype(np.float32), smoothing_px=0.0)
+    maps = Resampling(
+        between.astype(np.float32), down.astype(np.float32), np.ones((39, 39), bool), 0.0
+    )
 
     found = resample(frame, maps)
 
@@ -141,6 +143,44 @@ def test_the_corners_that_a_lens_does_not_fill_are_not_valid() -> None:
 
     assert mask[60, 80]
     assert not mask[0, 0]
+
+
+def test_valid_pixels_are_not_darkened_by_what_lies_beyond_the_edge() -> None:
+    half_a_pixel: Matrix3x3 = ((1, 0, 0.5), (0, 1, 0.5), (0, 0, 1))
+    frame = np.full((120, 160, 3), 200, np.uint8)
+    maps = visible_maps(rig(), half_a_pixel, full_frame(PLAIN))
+    assert maps is not None
+
+    found = resample(frame, maps)
+
+    valid = valid_mask(rig(), half_a_pixel)
+    assert not valid[0].any()
+    assert np.all(found[valid] == 200)
+    assert np.all(found[~valid] == 0)
+
+
+def test_a_lens_model_that_folds_back_shows_no_ghosts() -> None:
+    barrel = Camera(width=160, height=120, lens=Lens(fx=100, fy=100, cx=80, cy=60, k1=-0.4))
+    wide: Matrix3x3 = ((0.3, 0, 55), (0, 0.3, 42), (0, 0, 1))
+
+    mask = valid_mask(rig(visible=barrel), wide)
+
+    # The image radius 100 r (1 - 0.4 r^2) is largest, 60.9 px, at r = 0.913; the homography
+    # brings that to 27.4 px about the middle, (79, 60).
+    rows, columns = np.nonzero(mask)
+    assert np.hypot(columns - 79, rows - 60).max() <= 27.4
+    assert mask[60, 79 + 27]
+
+
+def test_what_lies_behind_the_visible_camera_is_not_valid() -> None:
+    # Visible x = 83.3 is the horizon. What is right of it, and so behind the camera when its middle
+    # is before it, would land on infrared pixels: (159, 60) on (75, 34).
+    tilted: Matrix3x3 = ((-2.0, 0, 250), (-1.2, 1.0, 100), (-0.012, 0, 1.0))
+    assert np.allclose(project(np.array([159.0, 60.0]), np.array(tilted)), (75, 34), atol=1)
+
+    mask = valid_mask(rig(), tilted)
+
+    assert not mask.any()
 
 
 @settings(max_examples=60)
