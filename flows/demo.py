@@ -23,7 +23,7 @@ from schemas.simulation import SimulationSettings
 
 VERSION = "v0.1.0"
 
-TRAINING_STEPS = 60
+TRAINING_STEPS = 130
 TRAINING_FRAMES = 3
 LEARNING_RATE = 3e-3
 WARM_UP_STEPS = 10
