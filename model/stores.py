@@ -1,6 +1,7 @@
-"""Reads clip stores for training; what is missing or damaged is an error, never black frames."""
+"""Opens clip stores for training; what is missing or damaged is an error, never black frames."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,27 +11,40 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 from zarr.storage import LocalStore
 
+from model.shards import OpenShards, Place, SealedArray, readable_chain
 from schemas.errors import StoreError
 from schemas.release import ReleaseClip
-from schemas.store import MANIFEST_NAME, ClipAttributes, ClipManifest
+from schemas.store import CHECKSUMS_NAME, CLIP_STORE, MANIFEST_NAME, ClipAttributes, ClipManifest
+from schemas.store_arrays import ArrayMetadata, checksum_offsets
+
+GROUP = "zarr.json"
+
+FRAME_ARRAYS = {name for name, spec in CLIP_STORE.items() if spec.axes[:3] == ("time", "y", "x")}
 
 
 @dataclass(frozen=True)
 class OpenClip:
-    """A clip store whose metadata was read and found to be what was released."""
+    """A clip store whose every file but the shards of frames was found to be what was released."""
 
     path: Path
     attributes: ClipAttributes
-    arrays: dict[str, zarr.Array[Any]]
+    arrays: dict[str, SealedArray | zarr.Array[Any]]
+    """The arrays of frames; in zarr-python's hands where the direct reader does not know them."""
     file_sizes: dict[str, int]
 
 
-def open_clip(root: Path, clip: ReleaseClip) -> OpenClip:
-    """The store of a released clip; its manifest and metadata are compared with the release.
+def open_clip(root: Path, clip: ReleaseClip, open_shards: OpenShards | None = None) -> OpenClip:
+    """The store of a released clip.
+
+    Args:
+        root: the folder that the release's stores are relative to.
+        clip: as the release lists it.
+        open_shards: where mapped shards are kept; None: with this clip alone.
 
     Raises:
         StoreError: the store is missing, damaged or another one.
@@ -43,29 +57,21 @@ def open_clip(root: Path, clip: ReleaseClip) -> OpenClip:
         if manifest is None or manifest.root_hash != clip.root_hash:
             what = f"{MANIFEST_NAME} is not the one that was released"
             raise StoreError(store_fault(clip.clip, path, what))
-        for file in manifest.files:
-            if file.path.endswith("zarr.json"):
-                found = hashlib.sha256((path / file.path).read_bytes()).hexdigest()
-                if found != file.sha256:
-                    raise StoreError(store_fault(clip.clip, path, f"{file.path} was changed"))
-        group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-        attributes = ClipAttributes.model_validate(group.attrs.asdict())
-    except OSError as error:
-        raise StoreError(store_fault(clip.clip, path, str(error))) from error
-    except ValidationError as error:
-        # as released, so not damaged: written by a version with other attributes
-        first = error.errors()[0]
-        what = f"attribute {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        small = _small_files(path, manifest)
+        attributes = ClipAttributes.model_validate(json.loads(small[GROUP])["attributes"])
+        file_sizes = {file.path: file.size_bytes for file in manifest.files}
+        arrays = _arrays(path, small, file_sizes, open_shards or OpenShards())
+    except (OSError, ValueError) as error:
+        # as released, so not damaged where a value does not fit: another version wrote it
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        what = (
+            str(error) if first is None else f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        )
         raise StoreError(store_fault(clip.clip, path, what)) from error
-    return OpenClip(
-        path=path,
-        attributes=attributes,
-        arrays=dict(group.arrays()),
-        file_sizes={file.path: file.size_bytes for file in manifest.files},
-    )
+    return OpenClip(path, attributes, arrays, file_sizes)
 
 
-def read_frames(clip: OpenClip, name: str, place: tuple[slice, slice, slice]) -> Tensor:
+def read_frames(clip: OpenClip, name: str, place: Place) -> Tensor:
     """Frames of one array, uint8, shape (T, C, h, w): the one door to the pixels of a store.
 
     Args:
@@ -79,19 +85,66 @@ def read_frames(clip: OpenClip, name: str, place: tuple[slice, slice, slice]) ->
     array = clip.arrays[name]
     # What zarr and its codecs raise for bytes that do not decode is any of these.
     try:
-        frames = np.asarray(array[place])
+        if isinstance(array, SealedArray):
+            frames = array.read(place)
+        else:
+            frames = _read_by_zarr(array, clip, name, place)
     except (OSError, ValueError, RuntimeError, KeyError, IndexError, OverflowError) as error:
         what = f"{name}, pairs {place[0].start} to {place[0].stop - 1}: {error}"
         raise StoreError(store_fault(clip.attributes.clip, clip.path, what)) from error
-    # zarr reads a missing shard as zeros, so what was read counts only if its files are there.
-    for file in shard_files(array, name, place):
-        size_bytes = _size_bytes(clip.path / file)
-        if size_bytes is None or size_bytes != clip.file_sizes.get(file):
-            what = f"{file} is missing" if size_bytes is None else f"{file} is {size_bytes} bytes"
-            expected = f"the manifest lists {clip.file_sizes.get(file)} bytes"
-            raise StoreError(store_fault(clip.attributes.clip, clip.path, f"{what}; {expected}"))
     tensor = torch.from_numpy(frames)
     return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor[:, None]
+
+
+def _small_files(path: Path, manifest: ClipManifest) -> dict[str, bytes]:
+    """Every file of a store that is no shard of frames, as it was sealed."""
+    contents = {}
+    for file in manifest.files:
+        if file.path.partition("/c/")[0] in FRAME_ARRAYS:
+            continue
+        content = (path / file.path).read_bytes()
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise ValueError(f"{file.path} was changed")
+        contents[file.path] = content
+    for name in (GROUP, CHECKSUMS_NAME):
+        if name not in contents:
+            raise ValueError(f"it was sealed without {name}, by another version of twinband")
+    return contents
+
+
+def _arrays(
+    path: Path, small: dict[str, bytes], file_sizes: dict[str, int], open_shards: OpenShards
+) -> dict[str, SealedArray | zarr.Array[Any]]:
+    """The arrays of frames of a store whose small files are proven."""
+    metadata = {
+        name: ArrayMetadata.model_validate_json(content)
+        for file, content in small.items()
+        if file != GROUP and (name := file.removesuffix(f"/{GROUP}")) != file
+    }
+    offsets = checksum_offsets(metadata)
+    checksums = np.frombuffer(small[CHECKSUMS_NAME], "<u4")
+    arrays: dict[str, SealedArray | zarr.Array[Any]] = {}
+    for name in sorted(metadata.keys() & FRAME_ARRAYS):
+        array = metadata[name]
+        if (chain := readable_chain(array)) is not None:
+            own = checksums[offsets[name] : offsets[name] + array.checksums]
+            own = own.reshape(array.shard_counts[0], -1)
+            arrays[name] = SealedArray(name, path, array, own, file_sizes, open_shards, chain)
+        else:
+            arrays[name] = zarr.open_array(LocalStore(path / name, read_only=True), mode="r")
+    return arrays
+
+
+def _read_by_zarr(
+    array: zarr.Array[Any], clip: OpenClip, name: str, place: Place
+) -> NDArray[np.uint8]:
+    """The frames at `place`; zarr reads a missing shard as zeros, so the files are looked at."""
+    frames = np.asarray(array[place])
+    for file in shard_files(array, name, place):
+        size_bytes, listed = (clip.path / file).stat().st_size, clip.file_sizes.get(file)
+        if size_bytes != listed:
+            raise ValueError(f"{file} has {size_bytes} bytes; the manifest lists {listed}")
+    return frames
 
 
 def shard_files(array: zarr.Array[Any], name: str, place: Sequence[slice]) -> list[str]:
@@ -112,13 +165,6 @@ def _parsed(content: bytes) -> ClipManifest | None:
     except ValidationError:
         return None
     return manifest if manifest.is_consistent() else None
-
-
-def _size_bytes(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
 
 
 def store_fault(clip: str, path: Path, what: str) -> str:

@@ -1,11 +1,11 @@
-"""Writes, opens and verifies clip stores; half a store never stands under its final name."""
+"""Writes and opens clip stores; half a store never stands under its final name."""
 
 import errno
 import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,22 +18,21 @@ from pydantic import ValidationError
 from zarr.errors import ZarrUserWarning
 from zarr.storage import LocalStore
 
+from pipeline.clip_checksums import shard_checksums
+from pipeline.clip_seals import files_of, read_arrays, read_manifest, remedy, verify_clip
 from pipeline.workspace import Workspace
-from schemas.base import canonical_json
 from schemas.errors import StoreError
 from schemas.store import (
+    CHECKSUMS_NAME,
     CLIP_STORE,
     MANIFEST_NAME,
     SHARD_PAIRS,
     ClipAttributes,
     ClipManifest,
-    Fault,
     StoredFile,
     array_layout,
 )
-
-MAX_MANIFEST_BYTES = 64 * 2**20
-"""Longest manifest that is read: some 300,000 files, the shards of a recording of many days."""
+from schemas.store_arrays import shard_file
 
 CHANNELS = 3
 """Samples of a visible pixel: red, green, blue."""
@@ -126,6 +125,7 @@ class ClipWriter:
                 )
             array[...] = values
         _consolidate(self._staged)
+        (self._staged / CHECKSUMS_NAME).write_bytes(_checksums(self._staged).tobytes())
         manifest = ClipManifest.seal(
             self._attributes.clip, self._attributes.fingerprint, _synced_files(self._staged)
         )
@@ -162,69 +162,6 @@ class ClipWriter:
         shutil.rmtree(self._staged, ignore_errors=True)
 
 
-def read_manifest(store: Path) -> ClipManifest:
-    """The manifest that seals `store`.
-
-    Raises:
-        StoreError: the store is not sealed, or its manifest is damaged.
-    """
-    manifest = _parse_manifest(store)
-    if not manifest.is_consistent():
-        raise StoreError(
-            f"{store / MANIFEST_NAME} is damaged: its root hash {manifest.root_hash} is not that "
-            f"of the files it lists; {_remedy(store)}"
-        )
-    return manifest
-
-
-def is_sealed(store: Path) -> bool:
-    """Whether `store` was finished under the name it bears; its files are not looked at."""
-    try:
-        return _misplaced(store, read_manifest(store)) is None
-    except StoreError:
-        return False
-
-
-def verify_clip(
-    store: Path, *, quick: bool = False, expected_root_hash: str | None = None
-) -> list[Fault]:
-    """Everything wrong with `store`: missing, extra, truncated and changed files, by name.
-
-    Args:
-        store: the folder of the clip store.
-        quick: compare names and sizes alone; otherwise every byte is read.
-        expected_root_hash: what a release says the root hash is; None: not asked.
-    """
-    clip = store.parent.name
-    try:
-        manifest = _parse_manifest(store)
-    except StoreError as error:
-        return [Fault(clip=clip, array=None, file=MANIFEST_NAME, what=str(error))]
-    faults = [
-        Fault(clip=clip, array=None, file=MANIFEST_NAME, what=what)
-        for what in _manifest_faults(store, manifest, expected_root_hash)
-    ]
-    listed = {file.path: file for file in manifest.files}
-    present = {path.relative_to(store).as_posix(): path for path in _files(store)}
-    for name in sorted((listed.keys() | present.keys()) - {MANIFEST_NAME}):
-        what = _file_fault(present.get(name), listed.get(name), quick=quick)
-        if what is not None:
-            faults.append(Fault(clip=clip, array=_array_of(name), file=name, what=what))
-    return faults
-
-
-def array_hashes(manifest: ClipManifest) -> dict[str, str]:
-    """A sha256 over the files of each array: their names, sizes and hashes."""
-    files: dict[str, list[object]] = {}
-    for file in manifest.files:
-        if (array := _array_of(file.path)) is not None:
-            files.setdefault(array, []).append(file.model_dump(mode="json"))
-    return {
-        array: hashlib.sha256(canonical_json(listed).encode()).hexdigest()
-        for array, listed in sorted(files.items())
-    }
-
-
 def open_clip(store: Path) -> tuple[zarr.Group, ClipAttributes]:
     """The zarr group of a sealed store, read only, with its attributes.
 
@@ -235,12 +172,12 @@ def open_clip(store: Path) -> tuple[zarr.Group, ClipAttributes]:
     """
     manifest = read_manifest(store)
     for fault in verify_clip(store, quick=True, expected_root_hash=manifest.root_hash):
-        raise StoreError(f"{store}: {fault.file}: {fault.what}; {_remedy(store)}")
+        raise StoreError(f"{store}: {fault.file}: {fault.what}; {remedy(store)}")
     group = zarr.open_group(LocalStore(store, read_only=True), mode="r", zarr_format=3)
     try:
         return group, ClipAttributes.model_validate(group.attrs.asdict())
     except ValidationError as error:
-        raise StoreError(f"{store}: attributes: {error}; {_remedy(store)}") from error
+        raise StoreError(f"{store}: attributes: {error}; {remedy(store)}") from error
 
 
 def read_pairs(group: zarr.Group, name: str, first: int, last: int) -> NDArray[np.uint8]:
@@ -257,22 +194,6 @@ def clear_staging(workspace: Workspace) -> None:
         shutil.rmtree(workspace.staging)
 
 
-def _parse_manifest(store: Path) -> ClipManifest:
-    path = store / MANIFEST_NAME
-    if not path.is_file():
-        raise StoreError(f"{store} is not sealed: it has no {MANIFEST_NAME}; {_remedy(store)}")
-    with path.open("rb") as file:
-        content = file.read(MAX_MANIFEST_BYTES + 1)
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise StoreError(f"{path} is longer than {MAX_MANIFEST_BYTES} bytes; {_remedy(store)}")
-    try:
-        return ClipManifest.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "content"
-        raise StoreError(f"{path} is damaged: {where}: {first['msg']}; {_remedy(store)}") from error
-
-
 def _consolidate(store: Path) -> None:
     """Repeat the arrays' metadata in the group's, sorted.
 
@@ -284,65 +205,21 @@ def _consolidate(store: Path) -> None:
         zarr.consolidate_metadata(LocalStore(store), zarr_format=3)
 
 
-def _remedy(store: Path) -> str:
-    return f"delete {store} and build again"
-
-
-def _manifest_faults(
-    store: Path, manifest: ClipManifest, expected_root_hash: str | None
-) -> Iterator[str]:
-    if not manifest.is_consistent():
-        yield f"its root hash {manifest.root_hash} is not that of the files it lists"
-    if expected_root_hash is not None and manifest.root_hash != expected_root_hash:
-        yield f"its root hash {manifest.root_hash} should be {expected_root_hash}"
-    if (misplaced := _misplaced(store, manifest)) is not None:
-        yield misplaced
-
-
-def _misplaced(store: Path, manifest: ClipManifest) -> str | None:
-    belongs = Path(Workspace.clip_path(manifest.clip, manifest.fingerprint))
-    if (store.parent.name, store.name) == (belongs.parent.name, belongs.name):
-        return None
-    return f"it is the manifest of {belongs}, not of {store}"
-
-
-def _file_fault(path: Path | None, listed: StoredFile | None, *, quick: bool) -> str | None:
-    """What is wrong with one file, if anything; `path` and `listed` are not both None."""
-    if listed is None or path is None:
-        return "missing" if path is None else "not listed in the manifest"
-    if path.is_symlink() or not path.is_file():
-        return "not a plain file"
-    size_bytes = path.stat().st_size
-    if size_bytes != listed.size_bytes:
-        return f"{size_bytes} bytes long instead of {listed.size_bytes}"
-    if quick:
-        return None
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"cannot be read: {error}"
-    if found != listed.sha256:
-        return f"changed: its sha256 is {found} instead of {listed.sha256}"
-    return None
-
-
-def _array_of(path: str) -> str | None:
-    top, _, rest = path.partition("/")
-    return top if rest and top in CLIP_STORE else None
-
-
-def _files(store: Path) -> Iterator[Path]:
-    """Everything below `store` that is not a plain folder."""
-    for folder, inner, names in os.walk(store):
-        links = [name for name in inner if Path(folder, name).is_symlink()]
-        yield from (Path(folder, name) for name in [*links, *names])
+def _checksums(store: Path) -> NDArray[np.uint32]:
+    """The content of CHECKSUMS_NAME for the arrays as they lie in `store`."""
+    return np.concatenate(
+        [
+            shard_checksums((store / shard_file(name, place)).read_bytes(), array)
+            for name, array in sorted(read_arrays(store).items())
+            for place in array.shard_places()
+        ]
+    ).astype("<u4")
 
 
 def _synced_files(store: Path) -> tuple[StoredFile, ...]:
     """Every file of `store`, on the disk for good, hashed as it reads back."""
     files: list[StoredFile] = []
-    for path in sorted(_files(store)):
+    for path in sorted(files_of(store)):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             files.append(
@@ -375,7 +252,7 @@ def _publish(staged: Path, final: Path, manifest: ClipManifest) -> None:
             raise
         for fault in verify_clip(final, quick=True, expected_root_hash=manifest.root_hash):
             raise StoreError(
-                f"{final} exists with other content: {fault.file}: {fault.what}; {_remedy(final)}"
+                f"{final} exists with other content: {fault.file}: {fault.what}; {remedy(final)}"
             ) from error
     for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
         _sync_folder(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.clip_stores import read_manifest, verify_clip
+from pipeline.clip_seals import read_manifest, verify_clip
 from schemas.errors import PublishError, ReleaseError, StoreError
 from schemas.release import MANIFEST_NAME, Publication, Release, ReleaseClip
 from schemas.store import MANIFEST_NAME as CLIP_MANIFEST_NAME

@@ -1,6 +1,6 @@
 """What became of a recording, and whether that still holds for today's files and recipe."""
 
-from pipeline.clip_stores import is_sealed
+from pipeline.clip_seals import is_sealed
 from pipeline.ingest import hash_files, ingest_fingerprint
 from pipeline.register import register_fingerprint
 from pipeline.shard import shard_fingerprint

@@ -11,13 +11,8 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.clip_stores import (
-    array_hashes,
-    open_clip,
-    read_manifest,
-    read_pairs,
-    verify_clip,
-)
+from pipeline.clip_seals import array_hashes, read_manifest, verify_clip
+from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.hub import FolderSender, listed_files, new_folder, read_release
 from pipeline.image_files import write_image
 from pipeline.pictures import clip_row, contact_sheet, with_degraded

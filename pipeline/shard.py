@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clip_stores import ClipWriter, is_sealed
+from pipeline.clip_seals import is_sealed
+from pipeline.clip_stores import ClipWriter
 from pipeline.clips import cut_clips
 from pipeline.geometry import Resampling, infrared_maps, valid_mask, visible_maps
 from pipeline.quality import QualitySums, clip_quality, with_block
@@ -29,7 +30,7 @@ from schemas.facts import (
 )
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
 mapping, the geometry, the degradations, or the store's writer."""
 

@@ -18,6 +18,10 @@ STORE_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 """The file whose presence seals a clip store: it lists every other file with its hash."""
 
+CHECKSUMS_NAME = "chunk_checksums.bin"
+"""The file that lets a reader prove a window of frames without reading whole shards, and tell a
+shard that belongs elsewhere from its own: a CRC-32C for every chunk (schemas/store_arrays.py)."""
+
 CHUNK_PAIRS = 8
 """Pairs per chunk; a seven-frame window touches at most two (STORE.md section 1)."""
 
@@ -219,6 +223,9 @@ class Fault(StrictModel):
     array: str | None = Field(description="None where the file belongs to no array.")
     file: str = Field(description="Relative to the store, with forward slashes.")
     what: str
+    chunks: tuple[tuple[int, ...], ...] = Field(
+        (), description="Where some chunks of a shard alone are damaged: places inside the shard."
+    )
 
     def __str__(self) -> str:
         return f"{self.clip}: {self.file}: {self.what}"

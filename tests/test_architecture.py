@@ -29,6 +29,7 @@ EDGES = {
     "video_encoding",
     "video_streams",
     "image_files",
+    "clip_seals",
     "clip_stores",
     "hub",
     "workspace",

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.clip_stores import ClipWriter, array_hashes
+from pipeline.clip_seals import array_hashes
+from pipeline.clip_stores import ClipWriter
 from pipeline.degrade import Band, DegradationDraw, Window, degrade_block
 from pipeline.workspace import Workspace, save
 from schemas.base import fingerprint
@@ -15,9 +17,9 @@ from schemas.catalog import Dataset, Split, SplitRule
 from schemas.facts import ClipQuality
 from schemas.recipe import Degradation, DegradeRecipe, GaussianBlur, Recipe, StripeNoise
 from schemas.release import MANIFEST_NAME, Release, ReleaseClip
-from schemas.store import SHARD_PAIRS, ClipAttributes
+from schemas.store import PROFILES, SHARD_PAIRS, ClipAttributes
 
-Frames = dict[str, NDArray[np.uint8]]
+Frames = dict[str, NDArray[Any]]
 
 SEED = 11
 DEGRADE = DegradeRecipe(
@@ -46,6 +48,8 @@ class PlannedClip:
     height: int = 48
     width: int = 64
     materialise: bool = True
+    profile: PROFILES = "default"
+    with_counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class Shelf:
     workspace: Workspace
     release: Path
     frames: dict[str, Frames]
+
+    def clips(self) -> tuple[ReleaseClip, ...]:
+        return Release.model_validate_json((self.release / MANIFEST_NAME).read_bytes()).clips
 
     def store(self, clip: str) -> Path:
         return next((self.workspace.root / "clips" / clip).iterdir())
@@ -98,10 +105,14 @@ def write_release(root: Path, *plans: PlannedClip) -> Shelf:
     for plan in plans:
         clean = clean_frames(plan)
         degraded = degraded_frames(plan.name, clean)
-        frames[plan.name] = {**clean, **degraded}
-        clips.append(
-            _write_clip(workspace, plan, {**clean, **(degraded if plan.materialise else {})})
-        )
+        counts: Frames = {"infrared_counts": clean["infrared"].astype(np.uint16) * 257}
+        frames[plan.name] = {**clean, **degraded, **counts}
+        streams: Frames = {
+            **clean,
+            **(degraded if plan.materialise else {}),
+            **(counts if plan.with_counts else {}),
+        }
+        clips.append(_write_clip(workspace, plan, streams))
     release = Release(
         version="v0.1.0",
         dataset=Dataset(name="shelf"),
@@ -139,7 +150,7 @@ def _write_clip(workspace: Workspace, plan: PlannedClip, streams: Frames) -> Rel
         degraded="materialised" if plan.materialise else "at-load",
         degrade=DEGRADE,
         seed=SEED,
-        profile="default",
+        profile=plan.profile,
     )
     with ClipWriter(workspace, attributes, tuple(streams)) as writer:
         for first in range(0, plan.pairs, SHARD_PAIRS):

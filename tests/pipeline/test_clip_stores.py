@@ -16,15 +16,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.metadata import ArrayV3Metadata
 
-from pipeline.clip_stores import (
-    ClipWriter,
-    array_hashes,
-    clear_staging,
-    is_sealed,
-    open_clip,
-    read_manifest,
-    verify_clip,
-)
+from pipeline.clip_seals import array_hashes, is_sealed, read_manifest, verify_clip
+from pipeline.clip_stores import ClipWriter, clear_staging, open_clip
 from pipeline.workspace import Workspace
 from schemas.errors import StoreError
 from schemas.recipe import DegradeRecipe
@@ -37,6 +30,7 @@ from schemas.store import (
     ClipManifest,
     SourceFacts,
 )
+from schemas.store_arrays import ArrayMetadata, shard_file
 
 FINGERPRINT = "0123456789abcdef" * 2
 STREAMS = ("infrared", "visible", "infrared_degraded", "visible_degraded", "infrared_counts")
@@ -289,6 +283,48 @@ def test_a_flipped_bit_anywhere_is_named(sealed: Path) -> None:
         assert [fault.file for fault in faults][:1] == [name], name
         (sealed / name).write_bytes(before)
     assert verify_clip(sealed) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "stream"),
+    [("default", "visible"), ("publish", "infrared"), ("cache", "infrared_counts")],
+)
+def test_a_damaged_chunk_is_named_by_its_pairs_rows_and_columns(
+    workspace: Workspace, profile: PROFILES, stream: str
+) -> None:
+    about = attributes(70, 120, 160, profile)
+    write(workspace, about, frames(about, STREAMS))
+    store = store_of(workspace, about)
+    array = ArrayMetadata.model_validate_json((store / stream / "zarr.json").read_bytes())
+    path = store / shard_file(stream, (1, *[0] * (len(array.shape) - 1)))
+    whole = path.read_bytes()
+    offset, size = np.frombuffer(whole[-array.index_bytes :], "<u8", 2).tolist()
+    path.write_bytes(
+        whole[: offset + size - 1] + bytes([whole[offset + size - 1] ^ 4]) + whole[offset + size :]
+    )
+
+    [fault] = verify_clip(store)
+
+    assert fault.chunks == ((0,) * len(array.shape),)
+    rows, columns = array.chunks[1] - 1, array.chunks[2] - 1
+    assert f"pairs 64 to 69, rows 0 to {rows}, columns 0 to {columns}" in fault.what
+
+
+def test_shards_of_one_size_that_changed_places_are_named_by_all_their_chunks(
+    workspace: Workspace,
+) -> None:
+    about = attributes(64, 40, 56, "cache")
+    write(workspace, about, frames(about, STREAMS))
+    store = store_of(workspace, about)
+    here, there = (store / shard_file(n, (0, 0, 0)) for n in ("infrared", "infrared_degraded"))
+    here_bytes, there_bytes = here.read_bytes(), there.read_bytes()
+    here.write_bytes(there_bytes)
+    there.write_bytes(here_bytes)
+
+    faults = verify_clip(store)
+
+    assert [fault.array for fault in faults] == ["infrared", "infrared_degraded"]
+    assert {len(fault.chunks) for fault in faults} == {8}
 
 
 def test_a_link_in_place_of_a_file_is_named(sealed: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from pipeline.clip_stores import verify_clip
+from pipeline.clip_seals import verify_clip
 from pipeline.hub import PARTIAL, read_release, stored_file
 from pipeline.publish import run_publish, run_release
 from pipeline.publish_card import READING_EXAMPLE

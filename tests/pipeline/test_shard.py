@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from pipeline.clip_stores import open_clip, verify_clip
+from pipeline.clip_seals import verify_clip
+from pipeline.clip_stores import open_clip
 from pipeline.degrade import DegradationDraw, Window, degrade_block
 from pipeline.ingest import run_ingest
 from pipeline.shard import run_shard, shard_fingerprint

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from schemas.store import (
+    CHECKSUMS_NAME,
     CLIP_STORE,
     MANIFEST_NAME,
     PROFILES,
@@ -27,6 +28,7 @@ def layout() -> dict[str, object]:
     return {
         "store_version": STORE_VERSION,
         "manifest_name": MANIFEST_NAME,
+        "checksums_name": CHECKSUMS_NAME,
         "shard_pairs": SHARD_PAIRS,
         "arrays": {name: spec.model_dump(mode="json") for name, spec in CLIP_STORE.items()},
         "attributes": sorted(ClipAttributes.model_fields),

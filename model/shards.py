@@ -1,0 +1,291 @@
+"""Reads windows out of the shards of a sealed array: mapped, checked chunk by chunk, decoded.
+
+It reads the three codec chains of schemas/store.py in the layout of schemas/store_arrays.py and
+leaves the rest to zarr-python. Whatever bytes it meets, it allocates no more than one chunk.
+"""
+
+import mmap
+import os
+import resource
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc, zstd
+from numpy.typing import NDArray
+
+from schemas.store_arrays import ABSENT_CHUNK, CRC_BYTES, ArrayMetadata, shard_file
+
+MOST_OPEN_SHARDS = 1024
+"""Shards a process keeps mapped at once; fewer where the system allows few open files."""
+
+Chain = Literal["blosc", "zstd", "plain"]
+
+CHAINS: dict[tuple[str, ...], Chain] = {
+    ("bytes", "blosc", "crc32c"): "blosc",
+    ("bytes", "zstd"): "zstd",
+    ("bytes", "crc32c"): "plain",
+}
+"""The codec chains of the default, the publish and the cache profile."""
+
+BLOSC_HEADER_BYTES = 16
+
+blosc.use_threads = False  # a chunk is too small to share, and threads do not survive a fork
+
+Key = tuple[Path, str, int]
+"""A shard: folder of the store, name of the array, number along time."""
+
+Place = tuple[slice, slice, slice]
+"""Pairs, rows and columns of a window, all inside the array."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A mapped shard file whose index was checked."""
+
+    file: str
+    data: mmap.mmap
+    extents: list[tuple[int, int]]
+    """Offset and length of every chunk."""
+    checksums: list[int]
+    """The sealed CRC-32C of every chunk."""
+    chain: Chain
+    proven: set[int] = field(default_factory=set)
+    """Chunks stored as they are that were checked since the file was mapped."""
+
+    def chunk(self, number: int, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The decoded bytes of a chunk, in `buffer` or in the mapped file.
+
+        Raises:
+            ValueError: it is not the chunk that was sealed.
+        """
+        offset, length = self.extents[number]
+        body = length if self.chain == "zstd" else length - CRC_BYTES
+        # Copying whole frames to check them costs more than reading them, so once is enough there.
+        if self.chain == "plain" and number in self.proven:
+            return np.frombuffer(self.data, np.uint8, body, offset)
+        encoded = self.data[offset : offset + body]
+        found, sealed = google_crc32c.value(encoded), self.checksums[number]
+        own = self.data[offset + body : offset + length]
+        if found != sealed or (own and int.from_bytes(own, "little") != sealed):
+            raise ValueError(f"{self.file}: chunk {number} is not the one that was sealed")
+        if self.chain == "plain":
+            self.proven.add(number)
+            return np.frombuffer(self.data, np.uint8, body, offset)
+        try:
+            decode_chunk(encoded, self.chain, buffer)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{self.file}: chunk {number} does not decode: {error}") from error
+        return buffer
+
+
+class OpenShards:
+    """The shards that a process has mapped; the one not used for longest makes room.
+
+    A mapping has no file position and no thread, so a forked process may go on with it.
+    """
+
+    def __init__(self) -> None:
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = max(1, min(MOST_OPEN_SHARDS, allowed // 4))
+        self._shards: OrderedDict[Key, Shard] = OrderedDict()
+
+    def get(self, key: Key) -> Shard | None:
+        """The shard kept under `key`, if it is still there."""
+        if key in self._shards:
+            self._shards.move_to_end(key)
+        return self._shards.get(key)
+
+    def keep(self, key: Key, shard: Shard) -> None:
+        """Keep `shard`, in place of the one not used for longest where there is no room."""
+        if len(self._shards) >= self._most:
+            self._shards.popitem(last=False)
+        self._shards[key] = shard
+
+
+@dataclass(frozen=True)
+class SealedArray:
+    """A frame array of a store whose metadata and checksums were found to be the sealed ones."""
+
+    name: str
+    folder: Path
+    """The store's."""
+    metadata: ArrayMetadata
+    checksums: NDArray[np.uint32]
+    """Of the chunks, (shards, chunks of a shard)."""
+    file_sizes: dict[str, int]
+    """Of the store's files, bytes."""
+    open_shards: OpenShards
+    chain: Chain
+
+    def read(self, place: Place) -> NDArray[Any]:
+        """The frames at `place`, (T, h, w) or (T, h, w, channels), in the dtype of the array.
+
+        Raises:
+            OSError: a shard cannot be read.
+            ValueError: a shard is missing, cut short or changed; it says which and where.
+        """
+        array = self.metadata
+        of_shard, of_rows, of_columns = array.chunks_per_shard[:3]
+        pairs, rows, columns = (
+            _overlaps(part, size) for part, size in zip(place, array.chunks, strict=False)
+        )
+        shape = [part.stop - part.start for part in place] + list(array.shape[3:])
+        frames = np.empty(shape, array.data_type)
+        buffer = np.empty(array.chunk_bytes, np.uint8)
+        for t, from_t, to_t in pairs:
+            shard, first = self._shard(t // of_shard), t % of_shard * of_rows * of_columns
+            for (y, from_y, to_y), (x, from_x, to_x) in product(rows, columns):
+                content = shard.chunk(first + y * of_columns + x, buffer)
+                chunk = content.view(array.data_type).reshape(array.chunks)
+                frames[to_t, to_y, to_x] = chunk[from_t, from_y, from_x]
+        return frames
+
+    def _shard(self, number: int) -> Shard:
+        key = (self.folder, self.name, number)
+        shard = self.open_shards.get(key)
+        if shard is None:
+            file = shard_file(self.name, (number, *[0] * (len(self.metadata.shape) - 1)))
+            try:
+                shard = self._map(file, number)
+            except FileNotFoundError as error:
+                raise ValueError(f"{file} is missing") from error
+            self.open_shards.keep(key, shard)
+        return shard
+
+    def _map(self, file: str, number: int) -> Shard:
+        descriptor = os.open(self.folder / file, os.O_RDONLY)
+        try:
+            size_bytes, listed = os.fstat(descriptor).st_size, self.file_sizes.get(file)
+            if size_bytes != listed:
+                raise ValueError(f"{file} has {size_bytes} bytes; the manifest lists {listed}")
+            if size_bytes < self.metadata.index_bytes:
+                raise ValueError(f"{file} is shorter than the index of its chunks")
+            data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(descriptor)
+        try:
+            extents = checked_extents(data, self.metadata, number)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        return Shard(file, data, extents, self.checksums[number].tolist(), self.chain)
+
+
+def readable_chain(array: ArrayMetadata) -> Chain | None:
+    """The codec chain of an array that `SealedArray` can read; None where it cannot.
+
+    It reads frames in shards of whole frames, in chunks of whole pixels.
+    """
+    chain = CHAINS.get(tuple(codec.name for codec in array.chunk_codecs))
+    has_frames = len(array.shape) in (3, 4) and all(n == 1 for n in array.shard_counts[1:])
+    has_pixels = all(count == 1 for count in array.chunks_per_shard[3:])
+    is_little = array.chunk_codecs[0].configuration.get("endian", "little") == "little"
+    return chain if has_frames and has_pixels and is_little else None
+
+
+def checked_extents(
+    data: mmap.mmap | bytes, array: ArrayMetadata, shard: int
+) -> list[tuple[int, int]]:
+    """Offset and length of every chunk of a shard, as its index has them.
+
+    Args:
+        data: the file, at least as long as its index.
+        array: what it belongs to.
+        shard: which of its shards it is, along time.
+
+    Raises:
+        ValueError: the index was changed, or its chunks do not fill the file exactly once.
+    """
+    index = data[len(data) - array.index_bytes : len(data) - CRC_BYTES]
+    own = int.from_bytes(data[len(data) - CRC_BYTES : len(data)], "little")
+    if google_crc32c.value(index) != own:
+        raise ValueError("the index of its chunks was changed")
+    entries = np.frombuffer(index, "<u8").reshape(-1, 2)
+    present = (entries != ABSENT_CHUNK).any(axis=1)
+    if not np.array_equal(present, stored_chunks(array, shard)):
+        raise ValueError("its index has other chunks than the array")
+    lengths = entries[present]
+    lengths = lengths[np.argsort(lengths[:, 0], kind="stable")]
+    limit = np.uint64(len(data))
+    ends = np.cumsum(np.minimum(lengths[:, 1], limit))  # no sum of such lengths overflows
+    starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
+    payload = len(data) - array.index_bytes
+    if not np.array_equal(lengths[:, 0], starts) or (ends[-1] if ends.size else 0) != payload:
+        raise ValueError("the chunks of its index do not fill the file exactly once")
+    own_bytes = CRC_BYTES if array.ends_in_crc else 0
+    sizes, is_plain = lengths[:, 1], readable_chain(array) == "plain"
+    if (sizes <= own_bytes).any() or (is_plain and (sizes != array.chunk_bytes + own_bytes).any()):
+        raise ValueError("a chunk of its index has a length that no chunk can have")
+    return [tuple(entry) for entry in entries.tolist()]
+
+
+def stored_chunks(array: ArrayMetadata, shard: int) -> NDArray[np.bool_]:
+    """Which chunks of a shard hold any pixel of the array and are stored, in C order.
+
+    Args:
+        array: in shards of whole frames.
+        shard: which of them, along time.
+    """
+    inside = np.ones((), np.bool_)
+    for axis, count in enumerate(array.chunks_per_shard):
+        first = shard * count if axis == 0 else 0
+        starts = (first + np.arange(count)) * array.chunks[axis]
+        inside = inside[..., None] & (starts < array.shape[axis])
+    return inside.reshape(-1)
+
+
+def decode_chunk(encoded: bytes, chain: Chain, buffer: NDArray[np.uint8]) -> None:
+    """Decode a chunk of blosc or zstd into `buffer`, which it must fill.
+
+    Raises:
+        ValueError: its header speaks of another length.
+        RuntimeError: the codec cannot decode it.
+    """
+    if chain == "blosc":
+        announced, held = _blosc_sizes(encoded)
+        if held != len(encoded):
+            raise ValueError(f"its header speaks of {held} encoded bytes, there are {len(encoded)}")
+    else:
+        announced = _zstd_size(encoded)
+    if announced != buffer.size:
+        raise ValueError(f"its header speaks of {announced} bytes, a chunk has {buffer.size}")
+    (blosc if chain == "blosc" else zstd).decompress(encoded, buffer)
+
+
+def _blosc_sizes(encoded: bytes) -> tuple[int, int]:
+    """Decoded and encoded length as the header has them (c-blosc, README_CHUNK_FORMAT)."""
+    if len(encoded) < BLOSC_HEADER_BYTES:
+        raise ValueError(f"{len(encoded)} bytes hold no header")
+    return int.from_bytes(encoded[4:8], "little"), int.from_bytes(encoded[12:16], "little")
+
+
+def _zstd_size(encoded: bytes) -> int:
+    """Decoded length as the frame header has it (RFC 8878, section 3.1.1.1)."""
+    if len(encoded) < 5 or encoded[:4] != b"\x28\xb5\x2f\xfd":
+        raise ValueError("it begins with no frame header")
+    descriptor = encoded[4]
+    is_single, size_flag = descriptor >> 5 & 1, descriptor >> 6
+    first = 5 + (0 if is_single else 1) + (0, 1, 2, 4)[descriptor & 3]
+    size_bytes = (is_single, 2, 4, 8)[size_flag]
+    if size_bytes == 0:
+        raise ValueError("its header does not speak of its length")
+    size = int.from_bytes(encoded[first : first + size_bytes], "little")
+    return size + 256 if size_bytes == 2 else size
+
+
+def _overlaps(part: slice, size: int) -> list[tuple[int, slice, slice]]:
+    """The chunks along one axis that `part` touches: number, where in the chunk, where in it."""
+    return [
+        (
+            number,
+            slice(max(part.start - number * size, 0), min(part.stop - number * size, size)),
+            slice(
+                max(number * size - part.start, 0), min((number + 1) * size, part.stop) - part.start
+            ),
+        )
+        for number in range(part.start // size, (part.stop - 1) // size + 1)
+    ]

@@ -1,0 +1,305 @@
+"""The direct reader gives what other zarr readers give, and believes only what was sealed."""
+
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import google_crc32c
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numcodecs import blosc, zstd
+from zarr.storage import LocalStore
+
+from model.shards import (
+    Chain,
+    OpenShards,
+    SealedArray,
+    Shard,
+    checked_extents,
+    decode_chunk,
+    readable_chain,
+)
+from model.stores import OpenClip, open_clip, read_frames
+from schemas.errors import StoreError
+from schemas.store import PROFILES
+from schemas.store_arrays import ArrayMetadata, shard_file
+from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
+
+FRAMES = ("infrared", "visible", "infrared_degraded", "visible_degraded")
+
+PAIRS, HEIGHT, WIDTH = 70, 131, 170
+"""Two shards, and tiles that the frame does not fill."""
+
+READ_BY_ZARRS = """
+import sys, numpy as np, zarr, zarrs
+zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+store, name, out = sys.argv[1:]
+np.save(out, zarr.open_array(f"{store}/{name}", mode="r")[...])
+"""
+
+
+@pytest.fixture(scope="module", params=get_args(PROFILES))
+def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    plan = PlannedClip("dock", pairs=PAIRS, height=HEIGHT, width=WIDTH, profile=request.param)
+    return write_release(tmp_path_factory.mktemp("shelf"), plan)
+
+
+def opened(shelf: Shelf) -> OpenClip:
+    return open_clip(shelf.workspace.root, shelf.clips()[0])
+
+
+def sealed_arrays(clip: OpenClip) -> dict[str, SealedArray]:
+    return {name: a for name, a in clip.arrays.items() if isinstance(a, SealedArray)}
+
+
+@st.composite
+def places(draw: st.DrawFn) -> tuple[slice, slice, slice]:
+    parts = []
+    for length in (PAIRS, HEIGHT, WIDTH):
+        start = draw(st.integers(0, length - 1))
+        parts.append(slice(start, draw(st.integers(start + 1, length))))
+    return parts[0], parts[1], parts[2]
+
+
+def test_every_frame_array_is_read_directly(shelf: Shelf) -> None:
+    assert sealed_arrays(opened(shelf)).keys() == set(FRAMES)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=places(), name=st.sampled_from(FRAMES))
+def test_any_window_equals_the_frames_that_were_written(
+    shelf: Shelf, place: tuple[slice, slice, slice], name: str
+) -> None:
+    expected = shelf.frames["dock"][name][place]
+
+    read = sealed_arrays(opened(shelf))[name].read(place)
+
+    assert np.array_equal(read, expected)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_zarr_python_zarrs_and_tensorstore_read_the_same(
+    shelf: Shelf, name: str, tmp_path: Path
+) -> None:
+    store = shelf.store("dock")
+    whole = (slice(0, PAIRS), slice(0, HEIGHT), slice(0, WIDTH))
+    read = sealed_arrays(opened(shelf))[name].read(whole)
+
+    by_zarr = np.asarray(zarr.open_array(LocalStore(store / name, read_only=True), mode="r")[...])
+    # zarrs replaces zarr's codecs for the whole process, so it has one of its own.
+    command = [sys.executable, "-c", READ_BY_ZARRS, str(store), name, str(tmp_path / "read.npy")]
+    subprocess.run(command, check=True)
+    driver = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(store / name)}}
+    by_tensorstore = tensorstore.open(driver, read=True).result().read().result()
+
+    assert np.array_equal(by_zarr, read)
+    assert np.array_equal(np.load(tmp_path / "read.npy"), read)
+    assert np.array_equal(by_tensorstore, read)
+
+
+def test_counts_of_two_bytes_are_read_like_any_frame(shelf: Shelf, tmp_path: Path) -> None:
+    profile = opened(shelf).attributes.profile
+    plan = PlannedClip(
+        "counts", pairs=9, height=HEIGHT, width=WIDTH, profile=profile, with_counts=True
+    )
+    counted = write_release(tmp_path, plan)
+    array = sealed_arrays(opened(counted))["infrared_counts"]
+
+    read = array.read((slice(3, 9), slice(50, 131), slice(1, 100)))
+
+    assert read.dtype == np.uint16
+    assert np.array_equal(read, counted.frames["counts"]["infrared_counts"][3:9, 50:, 1:100])
+
+
+def test_an_array_in_an_unknown_layout_is_left_to_zarr(shelf: Shelf) -> None:
+    array = sealed_arrays(opened(shelf))["infrared"].metadata
+    gzip = array.model_dump(mode="json")
+    gzip["codecs"][0]["configuration"]["codecs"][1:] = [{"name": "gzip", "configuration": {}}]
+    big = array.model_dump(mode="json")
+    codec = big["codecs"][0]["configuration"]["codecs"][0]
+    codec["configuration"] = {"endian": "big"}
+
+    assert readable_chain(array) is not None
+    assert readable_chain(ArrayMetadata.model_validate_json(_json(gzip))) is None
+    assert readable_chain(ArrayMetadata.model_validate_json(_json(big))) is None
+
+
+def test_few_open_files_are_enough_for_many_shards(shelf: Shelf) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        few = OpenShards()
+        clip = open_clip(shelf.workspace.root, shelf.clips()[0], few)
+        shard = _first_shard(clip)
+        keys = [(Path("elsewhere"), "infrared", number) for number in range(100)]
+        for key in keys:
+            few.keep(key, shard)
+
+        assert [few.get(key) for key in keys] == [None] * 84 + [shard] * 16
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_forked_process_reads_on_with_what_its_parent_mapped(shelf: Shelf) -> None:
+    clip = opened(shelf)
+    place = (slice(0, 9), slice(0, 99), slice(0, 99))
+    before = read_frames(clip, "visible", place)
+    sums = multiprocessing.get_context("fork").SimpleQueue()
+
+    def read_in_child() -> None:
+        sums.put(int(read_frames(clip, "visible", place).sum()))
+
+    child = multiprocessing.get_context("fork").Process(target=read_in_child)
+    child.start()
+    child.join(20)
+
+    assert child.exitcode == 0
+    assert sums.get() == int(before.sum())
+
+
+def test_shards_that_changed_places_are_found_out(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock", pairs=8, profile="cache"))
+    here, there = (
+        shelf.store("dock") / shard_file(name, (0, 0, 0))
+        for name in ("infrared", "infrared_degraded")
+    )
+    here.write_bytes(there.read_bytes())
+
+    with pytest.raises(StoreError, match=r"infrared/c/0/0/0: chunk 0 is not the one that was sea"):
+        read_frames(opened(shelf), "infrared", (slice(0, 1), slice(0, 9), slice(0, 9)))
+
+
+@pytest.fixture(scope="module")
+def shard() -> tuple[bytes, ArrayMetadata]:
+    """An honest shard of two chunks along time, of which the array needs one, in 2 x 2 tiles."""
+    metadata = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [3, 4, 4],
+        "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [8, 4, 4]}},
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [4, 2, 2],
+                    "codecs": [{"name": "bytes"}, {"name": "blosc"}, {"name": "crc32c"}],
+                    "index_codecs": [
+                        {"name": "bytes", "configuration": {"endian": "little"}},
+                        {"name": "crc32c"},
+                    ],
+                },
+            }
+        ],
+    }
+    entries = [(i * 20, 20) for i in range(4)] + [(2**64 - 1, 2**64 - 1)] * 4
+    return _with_index(bytes(80), entries), ArrayMetadata.model_validate_json(_json(metadata))
+
+
+def test_an_honest_index_is_believed(shard: tuple[bytes, ArrayMetadata]) -> None:
+    data, array = shard
+
+    assert checked_extents(data, array, 0)[:4] == [(0, 20), (20, 20), (40, 20), (60, 20)]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "entry", "what"),
+    [
+        (0, (2**64 - 1, 2**64 - 1), "other chunks than the array"),
+        (5, (0, 20), "other chunks than the array"),
+        (0, (2**64 - 2, 20), "fill the file exactly once"),
+        (0, (0, 2**64 - 2), "fill the file exactly once"),
+        (1, (0, 20), "fill the file exactly once"),
+        (3, (60, 19), "fill the file exactly once"),
+        (3, (60, 2**63), "fill the file exactly once"),
+        (2, (39, 21), "fill the file exactly once"),
+    ],
+)
+def test_a_forged_index_is_refused(
+    shard: tuple[bytes, ArrayMetadata], chunk: int, entry: tuple[int, int], what: str
+) -> None:
+    data, array = shard
+    entries = [tuple(e) for e in np.frombuffer(data[80:-4], "<u8").reshape(-1, 2).tolist()]
+    entries[chunk] = entry
+
+    with pytest.raises(ValueError, match=what):
+        checked_extents(_with_index(data[:80], entries), array, 0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=8, max_size=8
+    )
+)
+def test_no_index_leads_outside_of_its_file(
+    shard: tuple[bytes, ArrayMetadata], entries: list[tuple[int, int]]
+) -> None:
+    data, array = shard
+
+    with pytest.raises(ValueError, match=r"index|chunks"):
+        checked_extents(_with_index(data[:80], entries), array, 0)
+
+
+def test_a_chunk_whose_header_lies_is_refused_before_memory_is_taken() -> None:
+    buffer = np.empty(4096, np.uint8)
+    by_blosc = bytearray(blosc.compress(bytes(4096), b"lz4hc", 9, 0))
+    by_blosc[4:8] = (2**31 - 1).to_bytes(4, "little")
+
+    with pytest.raises(ValueError, match="speaks of 2147483647 bytes, a chunk has 4096"):
+        decode_chunk(bytes(by_blosc), "blosc", buffer)
+    with pytest.raises(ValueError, match="speaks of 999999 bytes, a chunk has 4096"):
+        decode_chunk(zstd.compress(bytes(999999), 5), "zstd", buffer)
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 257, 70000, 100000])
+def test_zstd_chunks_of_any_length_are_read_where_that_length_is_due(length: int) -> None:
+    content = np.arange(length, dtype=np.uint64).astype(np.uint8)
+    buffer = np.empty(length, np.uint8)
+
+    decode_chunk(zstd.compress(content.tobytes(), 5, True), "zstd", buffer)
+
+    assert np.array_equal(buffer, content)
+
+
+@given(noise=st.binary(max_size=200), chain=st.sampled_from(["blosc", "zstd"]))
+def test_noise_never_decodes(noise: bytes, chain: Chain) -> None:
+    with pytest.raises((ValueError, RuntimeError)):
+        decode_chunk(noise, chain, np.empty(4096, np.uint8))
+
+
+def test_a_metadata_file_that_claims_a_trillion_elements_is_refused(
+    shard: tuple[bytes, ArrayMetadata],
+) -> None:
+    document = shard[1].model_dump(mode="json")
+    document["shape"] = [10**12, 10**6, 10**6]
+    document["codecs"][0]["configuration"]["chunk_shape"] = [10**6, 10**6, 2]
+    document["chunk_grid"]["configuration"]["chunk_shape"] = [10**6, 10**6, 2]
+
+    with pytest.raises(ValueError, match="chunks of 2000000000000 bytes; at most"):
+        ArrayMetadata.model_validate_json(_json(document))
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document)
+
+
+def _first_shard(clip: OpenClip) -> Shard:
+    array = sealed_arrays(clip)["infrared"]
+    array.read((slice(0, 1), slice(0, 1), slice(0, 1)))
+    found = array.open_shards.get((array.folder, "infrared", 0))
+    assert found is not None
+    return found
+
+
+def _with_index(payload: bytes, entries: list[tuple[int, int]]) -> bytes:
+    index = np.array(entries, "<u8").tobytes()
+    checksum: int = google_crc32c.value(index)
+    return payload + index + checksum.to_bytes(4, "little")
