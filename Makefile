@@ -3,12 +3,14 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_VENV := .venv-bench
+BENCH_READY := $(BENCH_VENV)/.ready
 DEMO ?= demo
 WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check lint types golden clean
+.PHONY: setup demo test check lint types bench golden torture clean
 
 setup: $(READY)
 
@@ -34,8 +36,19 @@ types: $(READY)
 
 check: lint types test  ## exactly what CI runs
 
+bench: $(READY) $(BENCH_READY)  ## measure the claims of docs/benchmarks.md and write it again; wants a quiet machine
+	OMP_NUM_THREADS=1 $(RUN)/python -m tests.benchmarks
+
+$(BENCH_READY): tests/benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet -r $<
+	touch $@
+
 golden: $(READY)  ## regenerate the pinned store layout; say why in CHANGELOG.md
 	$(RUN)/python -m tests.schemas.make_golden
 
+torture: $(READY)  ## the whole fault suite; writes docs/torture.md
+	OMP_NUM_THREADS=1 $(RUN)/python -m tests.torture.full
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo

@@ -13,8 +13,9 @@ from pydantic import Field
 from flows.progress import Show, silence
 from flows.runners import prefect_server, task_runner
 from flows.stages import ingest, register, shard, sync
-from pipeline.clip_stores import clear_staging
+from pipeline.lease import LEASE_DURATION_S
 from pipeline.outcomes import current_outcome, run_reject
+from pipeline.shard import run_find_whole
 from pipeline.workspace import Workspace
 from schemas.base import Slug, StrictModel
 from schemas.catalog import RecordingPlan, load_catalog
@@ -51,6 +52,9 @@ class Build(StrictModel):
     rejected: tuple[Rejection, ...]
     left_out: tuple[LeftOut, ...] = Field(description="Runs of pairs that became no clip.")
     clips: tuple[Slug, ...] = Field(description="Every clip of the catalog, new or not.")
+    damaged: tuple[str, ...] = Field(
+        (), description="Damaged stores that a build moved aside, below the workspace; yours now."
+    )
 
 
 def build_dataset(
@@ -59,6 +63,7 @@ def build_dataset(
     *,
     workers: int = 1,
     scheduler: str | None = None,
+    lease_duration_s: float = LEASE_DURATION_S,
     report: Show = silence,
 ) -> Build:
     """Bring every recording of a catalog to clips or to a rejection; what is done already stays.
@@ -68,29 +73,33 @@ def build_dataset(
         root: the workspace's folder.
         workers: recordings built at the same time on this machine.
         scheduler: address of a dask.distributed scheduler to use instead.
+        lease_duration_s: silence after which another build of this workspace passes for dead; the
+            same for all of them.
         report: told of every recording that has its outcome, unchanged ones first.
 
     Raises:
         CatalogError: the catalog has problems.
-        WorkspaceError: another build holds the workspace, or its disk is full.
+        WorkspaceError: another build holds the workspace or took it over, or its disk is full.
     """
     plans = list(load_catalog(catalog_path).plans())
     workspace = Workspace(root.resolve())
-    with _room_told(workspace), workspace.owned():
-        clear_staging(workspace)
+    with _room_told(workspace), workspace.owned(lease_duration_s=lease_duration_s) as held:
         outcomes: dict[str, ShardFacts] = {}
         for plan in plans:
-            if (outcome := current_outcome(plan, workspace)) is not None:
+            outcome = current_outcome(plan, held)
+            if outcome is not None and run_find_whole(outcome, held):
                 outcomes[plan.recording.id] = outcome
                 report(len(outcomes), len(plans), plan.recording.id)
         pending = [p.recording.id for p in plans if p.recording.id not in outcomes]
         if pending:
             with prefect_server():
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
-                for outcome in build(catalog_path, workspace.root, pending):
-                    outcomes[outcome.recording] = outcome
-                    report(len(outcomes), len(plans), outcome.recording)
-    return _summary([outcomes[plan.recording.id] for plan in plans], worked_on=set(pending))
+                for made in build(catalog_path, held.root, str(held.build), pending):
+                    outcomes[made.recording] = made
+                    report(len(outcomes), len(plans), made.recording)
+    return _summary(
+        [outcomes[plan.recording.id] for plan in plans], set(pending), workspace.set_aside_stores()
+    )
 
 
 @contextmanager
@@ -106,7 +115,7 @@ def _room_told(workspace: Workspace) -> Iterator[None]:
         ) from error
 
 
-def _summary(outcomes: Sequence[ShardFacts], *, worked_on: set[str]) -> Build:
+def _summary(outcomes: Sequence[ShardFacts], worked_on: set[str], damaged: Sequence[str]) -> Build:
     rejections = tuple(o.rejection for o in outcomes if o.rejection is not None)
     return Build(
         built=len(worked_on - {rejection.recording for rejection in rejections}),
@@ -114,19 +123,20 @@ def _summary(outcomes: Sequence[ShardFacts], *, worked_on: set[str]) -> Build:
         rejected=rejections,
         left_out=tuple(run for o in outcomes for run in o.left_out),
         clips=tuple(clip.clip for o in outcomes for clip in o.clips),
+        damaged=tuple(damaged),
     )
 
 
 @flow(name="build-dataset")
 def build_recordings(
-    catalog_path: Path, root: Path, recordings: Sequence[str]
+    catalog_path: Path, root: Path, build: str, recordings: Sequence[str]
 ) -> Iterator[ShardFacts]:
     """Build the named recordings; a bug in one stops the build, an unusable one does not.
 
     Prefect sends a flow's parameters to every dask process, so they have to be plain.
     """
     plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
-    for future in as_completed(build_recording.map(plans, unmapped(Workspace(root)))):
+    for future in as_completed(build_recording.map(plans, unmapped(Workspace(root, build)))):
         yield future.result()
 
 

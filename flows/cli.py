@@ -5,11 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from schemas.errors import TwinbandError
+
+Band = Literal["infrared", "visible"]
+
+PRESET_NAMES = ["m3svd", "m3svd-release", "night", "weather", "handheld", "radio-link"]
+"""Those of schemas/recipe.py, which is not imported here so that --help answers at once."""
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -158,6 +163,7 @@ def build(catalog: Path, work: Path, workers: int, scheduler: str | None) -> Ans
         lines.append(f"built {made.built} recordings, {made.unchanged} unchanged")
     else:
         lines.append(f"nothing to do: {made.unchanged} recordings unchanged")
+    lines += [f"damaged and moved aside: {work / store}" for store in made.damaged]
     lines.append(f"{len(made.clips)} clips in {work / 'clips'}")
     return Answer(made.model_dump(mode="json"), lines, refused=not made.clips)
 
@@ -182,16 +188,56 @@ def release(version: str, catalog: Path, work: Path) -> Answer:
 
 
 @command
+@click.argument("old")
+@click.argument("new")
+@work_option
+def diff(old: str, new: str, work: Path) -> Answer:
+    """Tell which clips NEW has otherwise than OLD, and why (versions, or published folders)."""
+    from flows.publish import diff_versions
+    from pipeline.publish_diff import diff_lines
+
+    found = diff_versions(old, new, work)
+    counts = (
+        f"{len(found.added)} clips added, {len(found.removed)} removed, "
+        f"{len(found.changed)} changed, {found.unchanged} unchanged"
+    )
+    return Answer(found.model_dump(mode="json"), [*diff_lines(found), counts])
+
+
+@command
+@catalog_option
+@work_option
+@click.option("--delete", is_flag=True, help="Delete it; otherwise it is only listed.")
+def gc(*, catalog: Path, work: Path, delete: bool) -> Answer:
+    """List, or delete, what no release and no recording of CATALOG names any more."""
+    from flows.publish import collect_garbage
+
+    found = collect_garbage(catalog, work, delete=delete)
+    total = sum(garbage.size_bytes for garbage in found)
+    document = {
+        "deleted": delete,
+        "size_bytes": total,
+        "garbage": [garbage.model_dump(mode="json") for garbage in found],
+    }
+    lines = [f"{garbage.size_bytes:>14,}  {garbage.path}" for garbage in found]
+    done = "deleted" if delete else "found; delete it with --delete"
+    lines.append(f"{total:,} bytes of garbage {done}" if found else "no garbage")
+    return Answer(document, lines)
+
+
+@command
 @click.argument("version", required=False)
 @work_option
-def verify(version: str | None, work: Path) -> Answer:
+@click.option("--quick", is_flag=True, help="Compare names, sizes and manifests; read no pixel.")
+def verify(*, version: str | None, work: Path, quick: bool) -> Answer:
     """Prove every byte of VERSION, or of every release and clip of the workspace."""
-    from pipeline.publish import verify_release
+    from pipeline.publish_verify import verify_release
     from pipeline.workspace import Workspace
 
-    faults = verify_release(version, Workspace(work))
+    faults = verify_release(version, Workspace(work), quick=quick)
     document = {"ok": not faults, "faults": [fault.model_dump(mode="json") for fault in faults]}
-    lines = [str(fault) for fault in faults] or ["every byte is as it was sealed"]
+    proven = "every file is there in its size" if quick else "every byte is as it was sealed"
+    lines = [str(fault) for fault in faults] or [proven]
     return Answer(document, lines, refused=bool(faults))
 
 
@@ -208,6 +254,36 @@ def publish(version: str, destination: str, work: Path) -> Answer:
         {"version": version, "to": str(published)},
         [f'{version} is in {published}; read it with datasets.load_dataset("{published}")'],
     )
+
+
+@command
+@click.argument("source", type=ANYTHING)
+@click.argument("out", type=ANYTHING)
+@click.option(
+    "--band", type=click.Choice(["infrared", "visible"]), required=True, help="Which of the two."
+)
+@click.option("--preset", type=click.Choice(PRESET_NAMES), default="m3svd", show_default=True)
+@click.option("--recipe", type=FILE, help="YAML with chains of degradations; wins over --preset.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--fit", is_flag=True, help="Measure how SOURCE (clean) became OUT (degraded) instead."
+)
+def degrade(
+    source: Path, out: Path, *, band: Band, preset: str, recipe: Path | None, seed: int, fit: bool
+) -> Answer:
+    """Degrade a video or a folder of frames into the .mp4 or folder OUT."""
+    from flows.degrade import degrade_video, fit_degradation, read_recipe
+    from flows.progress import progress
+    from pipeline.degrade_draws import DegradationDraw
+
+    if fit:
+        document = fit_degradation(source, out, band).model_dump(mode="json")
+        return Answer(document, [f"{name}: {value}" for name, value in document.items()])
+    chosen = read_recipe(recipe, preset)
+    draw = DegradationDraw(seed=seed, clip=source.stem, band=band)
+    with progress("degrading") as show:
+        frames = degrade_video(source, out, chosen, draw, show)
+    return Answer({"degraded": str(out), "frames": frames}, [f"{frames} frames in {out}"])
 
 
 @command

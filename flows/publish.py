@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from pipeline.garbage import find_debris, run_delete, run_find_garbage
+from pipeline.hub import read_release
 from pipeline.outcomes import current_outcome
 from pipeline.publish import run_publish, run_release
+from pipeline.publish_diff import diff_releases
 from pipeline.workspace import Workspace
 from schemas.catalog import load_catalog
-from schemas.errors import PublishError, ReleaseError
+from schemas.errors import PublishError, ReleaseError, WorkspaceError
 from schemas.facts import ShardFacts
-from schemas.release import Release
+from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff
 
 HUB_NAME_PARTS = 2
 """A Hub repository is named organisation/name."""
@@ -36,8 +39,8 @@ def release_dataset(catalog_path: Path, version: str, root: Path) -> Release:
             f"{len(pending)} recordings are not built as the catalog stands now: "
             f"{', '.join(pending[:10])}; run twinband build -c {catalog_path} first"
         )
-    with workspace.owned():
-        return run_release(catalog, version, workspace, outcomes)
+    with workspace.owned() as held:
+        return run_release(catalog, version, held, outcomes)
 
 
 def publish_release(version: str, destination: str, root: Path) -> Path:
@@ -59,3 +62,53 @@ def publish_release(version: str, destination: str, root: Path) -> Path:
         )
     run_publish(version, Workspace(root.resolve()), folder)
     return folder
+
+
+def diff_versions(old: str, new: str, root: Path) -> ReleaseDiff:
+    """What release `new` has otherwise than `old`, and why; each a version or a folder's path.
+
+    Raises:
+        ReleaseError: one of them is not there, or damaged.
+    """
+    before, after = (read_release(release_folder(name, root)) for name in (old, new))
+    return diff_releases(before, after)
+
+
+def release_folder(release: str, root: Path) -> Path:
+    """The folder of a release, named by its version or by its path.
+
+    Raises:
+        ReleaseError: neither is there.
+    """
+    candidates = (Workspace(root).release(release), Path(release))
+    for folder in candidates:
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+    raise ReleaseError(
+        f"{release} is neither a release in {root} nor a folder with a {MANIFEST_NAME}; "
+        "check --work, or run twinband release first"
+    )
+
+
+def collect_garbage(catalog_path: Path, root: Path, *, delete: bool) -> list[Garbage]:
+    """What neither a release nor the catalog names any more; deleted where asked for.
+
+    Without `delete` nothing is changed, and what another process is working on is told as debris.
+
+    Raises:
+        CatalogError: the catalog has problems.
+        ReleaseError: a release cannot be read, so that nobody knows which clips it needs.
+        WorkspaceError: there is no workspace, another process is writing to it, or a recording's
+            facts cannot be read.
+    """
+    recordings = [recording.id for _, recording in load_catalog(catalog_path).recordings()]
+    workspace = Workspace(root.resolve())
+    if not workspace.root.is_dir():
+        raise WorkspaceError(f"{workspace.root} is no folder; check --work")
+    debris = find_debris(workspace)
+    if not delete:
+        return [*run_find_garbage(recordings, workspace), *debris]
+    with workspace.owned() as held:
+        found = run_find_garbage(recordings, held)
+        run_delete(found, held)
+    return [*found, *debris]

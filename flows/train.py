@@ -5,10 +5,9 @@ from pathlib import Path
 import torch
 
 from flows.progress import Show, silence
+from flows.publish import release_folder
 from model.clips import ClipWindows
 from model.train import TrainingResult, train
-from pipeline.workspace import Workspace
-from schemas.errors import ReleaseError
 from schemas.training import PRESETS, TrainingRecipe
 from schemas.yaml_files import load_yaml
 
@@ -46,22 +45,6 @@ def train_release(
         run_folder,
         lambda step, loss: report(step, recipe.steps, f"loss {loss:.4f}"),
         device="cuda" if torch.cuda.is_available() else "cpu",
-    )
-
-
-def release_folder(release: str, root: Path) -> Path:
-    """The folder of a release, named by its version or by its path.
-
-    Raises:
-        ReleaseError: neither is there.
-    """
-    candidates = (Workspace(root).release(release), Path(release))
-    for folder in candidates:
-        if (folder / "release.json").is_file():
-            return folder
-    raise ReleaseError(
-        f"{release} is neither a release in {root} nor a folder with a release.json; "
-        "check --work, or run twinband release first"
     )
 
 

@@ -9,19 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from model.loader import QUARTER_TURN, TURN
+from model.places import Place, is_address, place_of
+from model.shards import OpenShards
 from model.stores import OpenClip, open_clip, read_frames, store_fault
-from pipeline.degrade import (
-    Band,
-    DegradationDraw,
-    Window,
-    degrade_block,
-    halo_px,
-    read_for_crop,
-)
+from pipeline.degrade import degrade_block, frames_for_window, reach, read_for_crop
+from pipeline.degrade_draws import Band, DegradationDraw, Window
 from schemas.catalog import Split
 from schemas.errors import ReleaseError, StoreError, TrainError
 from schemas.release import MANIFEST_NAME, Release, ReleaseClip
@@ -39,17 +35,20 @@ release.json (DESIGN.md section 5)."""
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one sample is taken from, and how it is turned."""
+    """Where one sample is taken from, and how it is to be turned."""
 
     clip: str
     first_pair: int
+    interval: int
+    """Pairs from one frame to the next."""
     y: int
     x: int
     height: int
     width: int
-    is_mirrored: bool
-    is_upside_down: bool
-    is_reversed: bool
+    turn: int
+    """A code of model/loader.py."""
+    draw: str
+    """Whose degradations: the clip's own, or those of this one sample."""
 
 
 class ClipWindows(Dataset[dict[str, Tensor]]):
@@ -57,9 +56,12 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
 
     A sample starts at its pair; near the end of its clip, where no whole window is left, at any
     pair from which one is. It is a dictionary of uint8 tensors `infrared` and `infrared_degraded`
-    (T, 1, h, w), `visible` and `visible_degraded` (T, 3, h, w), cut by one and the same crop.
-    Workers, ranks, order and batch size change nothing; the sampler of the loader shuffles.
-    Processes share the epoch, so that `set_epoch` reaches workers that are already running.
+    (T, 1, h, w), `visible` and `visible_degraded` (T, 3, h, w), cut by one and the same crop;
+    colours lie beside each other in memory, as in the store. With `augment` there is `turn` as
+    well, a code by which `model.loader.to_device` turns the sample where it is used.
+
+    Each sample is a function of (seed, epoch, index) alone: workers, ranks, order and batch size
+    change nothing. Processes share the epoch, so that `set_epoch` reaches workers already running.
     """
 
     def __init__(
@@ -70,34 +72,47 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
         crop: int | None = 128,
         seed: int = 0,
         *,
+        intervals: tuple[int, int] = (1, 1),
         augment: bool = False,
+        redraw: bool = False,
     ) -> None:
         """Open the release at `release`; stores are opened when they are first read.
 
         Args:
-            release: a release's folder, in a workspace or published, or its release.json.
+            release: a release's folder, in a workspace or published, its release.json, or the
+                address of a published one (model/places.py).
             split: which of the splits to read.
             frames: pairs of a window.
             crop: height and width of the random crop, pixels; None takes whole frames.
-            seed: of the crops and turns; draws of degradations follow the recipe's seed.
-            augment: mirror, turn upside down and reverse in time, each half of the time.
+            seed: of the crops and turns.
+            intervals: least and most pairs from one frame of a window to the next; less where a
+                clip is too short.
+            augment: mirror, turn upside down and reverse in time, each half of the time, and turn
+                square samples by quarters.
+            redraw: degrade each sample by draws of its own instead of the clip's, which the
+                recipe's seed decides; only where degraded frames are made at load.
 
         Raises:
             ReleaseError: there is no release, or it is damaged.
             TrainError: a clip of the split is too short or too small, or there is none.
         """
-        self.release, self.root = open_release(release)
+        self.release, self.place = open_release(release)
         self.clips = tuple(clip for clip in self.release.clips if clip.split == split)
         _check_clips(self.clips, split, frames, crop)
+        if not 1 <= intervals[0] <= intervals[1]:
+            raise TrainError(f"intervals {intervals} must be two rising numbers from 1")
         self.split: Split = split
         self.frames = frames
         self.crop = crop
         self.seed = seed
+        self.intervals = intervals
         self.augment = augment
-        self._release_path = Path(release).resolve()
+        self.redraw = redraw
+        self._release = release if is_address(release) else Path(release).resolve()
         self._ends = list(accumulate(clip.pairs for clip in self.clips))
         self.share_epoch(torch.zeros((), dtype=torch.int64))
         self._opened: dict[int, OpenClip] = {}
+        self._shards = OpenShards()
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -113,15 +128,20 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
         clip = self._clip(bisect_right(self._ends, index))
         sample: dict[str, Tensor] = {}
         for band in BANDS:
-            clean, degraded = read_band(clip, band, place, self.frames)
-            sample[band] = _turned(clean, place)
-            sample[f"{band}_degraded"] = _turned(degraded, place)
+            sample[band], sample[f"{band}_degraded"] = read_band(clip, band, place, self.frames)
+        if self.augment:
+            sample[TURN] = torch.tensor(place.turn, dtype=torch.uint8)
         return sample
 
     def __reduce__(self) -> tuple[Callable[..., "ClipWindows"], tuple[object, ...]]:
         """Pickle the path of the release instead of its clips: some hundred bytes in all."""
-        settings = (self._release_path, self.split, self.frames, self.crop, self.seed)
-        again = partial(ClipWindows, *settings, augment=self.augment)
+        again = partial(
+            ClipWindows,
+            *(self._release, self.split, self.frames, self.crop, self.seed),
+            intervals=self.intervals,
+            augment=self.augment,
+            redraw=self.redraw,
+        )
         return _reopened, (again, self.state_dict(), self._epoch)
 
     @property
@@ -143,7 +163,9 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
             "frames": self.frames,
             "crop": self.crop,
             "seed": self.seed,
+            "intervals": list(self.intervals),
             "augment": self.augment,
+            "redraw": self.redraw,
             "epoch": self.epoch,
         }
 
@@ -184,87 +206,99 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
         clip = self.clips[number]
         first_pair = index - (self._ends[number] - clip.pairs)
         height, width = (self.crop or clip.height), (self.crop or clip.width)
-        last_start = clip.pairs - self.frames
-        start, y, x, turn = draw_words(self.seed, self.epoch, index)
-        turns = turn >> 61 if self.augment else 0  # three bits
+        start, y, x, rest = draw_words(self.seed, self.epoch, index)
+        turn, spacing = rest >> 59, rest & 0xFFFFFFFF
+        if height != width:
+            turn &= QUARTER_TURN - 1
+        least, most = self.intervals
+        interval = least + ((most - least + 1) * spacing >> 32)
+        interval = max(1, min(interval, (clip.pairs - 1) // max(1, self.frames - 1)))
+        last_start = clip.pairs - 1 - (self.frames - 1) * interval
         return Placement(
             clip=clip.clip,
             first_pair=first_pair if first_pair <= last_start else _below(last_start + 1, start),
+            interval=interval,
             y=_below(clip.height - height + 1, y),
             x=_below(clip.width - width + 1, x),
             height=height,
             width=width,
-            is_mirrored=bool(turns & 1),
-            is_upside_down=bool(turns & 2),
-            is_reversed=bool(turns & 4),
+            turn=turn if self.augment else 0,
+            draw=f"{clip.clip} {self.seed} {self.epoch} {index}" if self.redraw else clip.clip,
         )
 
     def _clip(self, number: int) -> OpenClip:
         if number not in self._opened:
             if len(self._opened) >= MAX_OPEN_CLIPS:
                 del self._opened[next(iter(self._opened))]
-            self._opened[number] = open_clip(self.root, self.clips[number])
+            self._opened[number] = open_clip(self.place, self.clips[number], self._shards)
         return self._opened[number]
 
 
-def open_release(path: str | Path) -> tuple[Release, Path]:
-    """A release and the folder that its clips' stores are relative to.
+def open_release(release: str | Path) -> tuple[Release, Place]:
+    """A release and the place that its clips' stores are relative to.
 
     Args:
-        path: the folder of a release, in a workspace or published, or its release.json.
+        release: the folder of a release, in a workspace or published, or its release.json; or the
+            address of a published one.
 
     Raises:
         ReleaseError: there is none, or its content is not what was released.
     """
-    given = Path(path)
-    folder = (given.parent if given.name == MANIFEST_NAME else given).resolve()
-    file = folder / MANIFEST_NAME
+    given = str(release).removesuffix(f"/{MANIFEST_NAME}") if is_address(release) else release
+    if isinstance(given, Path) or not is_address(given):
+        given = Path(given).parent if Path(given).name == MANIFEST_NAME else Path(given)
+    place = place_of(given)
+    file = f"{place.address or place.root}/{MANIFEST_NAME}"
     try:
-        release = Release.model_validate_json(file.read_bytes())
+        opened = Release.read(place.content(MANIFEST_NAME))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ReleaseError(
             f"{file} does not exist; give the folder of a release, such as work/releases/v1.0.0 "
             "or a folder that was published to"
         ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "content"
-        raise ReleaseError(f"{file} is no release: {where}: {first['msg']}") from error
-    if release.root_hash != (found := release.content_hash()):
-        raise ReleaseError(
-            f"{file} was changed after it was released: its content has the root hash {found} "
-            f"instead of {release.root_hash}; fetch or make the release again"
-        )
-    in_workspace = folder.parent.name == RELEASES_FOLDER and not (folder / CLIPS_FOLDER).is_dir()
-    return release, folder.parent.parent if in_workspace else folder
+    except StoreError as error:
+        raise ReleaseError(f"no release is found: {error}") from error
+    except ReleaseError as error:
+        raise ReleaseError(f"{file} {error}") from error
+    root = place.root
+    if place.address is None and root.parent.name == RELEASES_FOLDER:
+        place = place if (root / CLIPS_FOLDER).is_dir() else Place(root.parent.parent)
+    return opened, place
 
 
 def read_band(clip: OpenClip, band: Band, place: Placement, frames: int) -> tuple[Tensor, Tensor]:
     """Clean and degraded frames of one band, uint8, shape (T, C, h, w), not turned.
 
-    Degraded frames are read where they are stored. Elsewhere they are made, from the crop and the
-    halo round it, so that they equal the crop of degraded whole frames.
+    Degraded frames are read where they are stored. Elsewhere they are made, from the crop and all
+    that it takes around it, so that they equal the crop of degraded whole frames.
 
     Raises:
         StoreError: the store is incomplete or damaged.
     """
     attributes, stored = clip.attributes, f"{band}_degraded"
-    pairs = slice(place.first_pair, place.first_pair + frames)
+    wanted = range(place.first_pair, place.first_pair + frames * place.interval, place.interval)
     crop = Window(place.y, place.x, attributes.height, attributes.width)
     if stored in clip.arrays:
         rows = slice(place.y, place.y + place.height)
         columns = slice(place.x, place.x + place.width)
-        place_read = (pairs, rows, columns)
-        return read_frames(clip, band, place_read), read_frames(clip, stored, place_read)
+        pairs = slice(wanted[0], wanted[-1] + 1)
+        clean = read_frames(clip, band, (pairs, rows, columns))
+        degraded = read_frames(clip, stored, (pairs, rows, columns))
+        return clean[:: place.interval], degraded[:: place.interval]
     if attributes.degraded != "at-load":
         what = f"degraded frames are {attributes.degraded}, but there is no array {stored}"
         raise StoreError(store_fault(attributes.clip, clip.path, what))
     chain = attributes.degrade.infrared if band == "infrared" else attributes.degrade.visible
-    draw = DegradationDraw(attributes.seed, attributes.clip, band)
-    read = read_for_crop(crop, height=place.height, width=place.width, halo_px=halo_px(chain, draw))
+    draw = DegradationDraw(attributes.seed, place.draw, band)
+    needed = reach(chain, draw)
+    indices = frames_for_window(needed, wanted)
+    read = read_for_crop(crop, height=place.height, width=place.width, halo_px=needed.halo_px)
+    pairs = slice(indices[0], indices[-1] + 1)
     block = read_frames(clip, band, (pairs, read.rows, read.columns))
-    degraded = degrade_block(block, chain, draw, first_frame=place.first_pair, window=read.window)
-    return read.keep(block), read.keep(degraded)
+    block = block[torch.tensor(indices) - indices[0]] if len(indices) < len(block) else block
+    degraded = degrade_block(block, chain, draw, indices=indices, window=read.window)
+    kept = torch.tensor([indices.index(pair) for pair in wanted])
+    return read.keep(block)[kept], read.keep(degraded)[kept]
 
 
 def draw_words(seed: int, epoch: int, index: int) -> tuple[int, int, int, int]:
@@ -282,14 +316,6 @@ def draw_words(seed: int, epoch: int, index: int) -> tuple[int, int, int, int]:
 def _below(bound: int, word: int) -> int:
     """A number from 0 to bound - 1, evenly drawn by a 64-bit word."""
     return (bound * word) >> 64
-
-
-def _turned(frames: Tensor, place: Placement) -> Tensor:
-    """Frames (T, C, h, w) mirrored, turned and reversed as `place` says, in memory of their own."""
-    turns = ((-4, place.is_reversed), (-2, place.is_upside_down), (-1, place.is_mirrored))
-    axes = [axis for axis, is_turned in turns if is_turned]
-    turned = frames.flip(axes) if axes else frames
-    return turned.clone(memory_format=torch.contiguous_format)
 
 
 def _check_clips(clips: Sequence[ReleaseClip], split: str, frames: int, crop: int | None) -> None:

@@ -18,6 +18,8 @@ import numpy as np
 from numcodecs import blosc, zstd
 from numpy.typing import NDArray
 
+from model.places import Place
+from schemas.store import StoredFile
 from schemas.store_arrays import ABSENT_CHUNK, CRC_BYTES, ArrayMetadata, shard_file
 
 MOST_OPEN_SHARDS = 1024
@@ -39,7 +41,7 @@ blosc.use_threads = False  # a chunk is too small to share, and threads do not s
 Key = tuple[Path, str, int]
 """A shard: folder of the store, name of the array, number along time."""
 
-Place = tuple[slice, slice, slice]
+Cut = tuple[slice, slice, slice]
 """Pairs, rows and columns of a window, all inside the array."""
 
 
@@ -112,29 +114,30 @@ class SealedArray:
     """A frame array of a store whose metadata and checksums were found to be the sealed ones."""
 
     name: str
-    folder: Path
-    """The store's."""
+    place: Place
+    """The store."""
     metadata: ArrayMetadata
     checksums: NDArray[np.uint32]
     """Of the chunks, (shards, chunks of a shard)."""
-    file_sizes: dict[str, int]
-    """Of the store's files, bytes."""
+    files: dict[str, StoredFile]
+    """The store's, by path."""
     open_shards: OpenShards
     chain: Chain
 
-    def read(self, place: Place) -> NDArray[Any]:
-        """The frames at `place`, (T, h, w) or (T, h, w, channels), in the dtype of the array.
+    def read(self, cut: Cut) -> NDArray[Any]:
+        """The frames of `cut`, (T, h, w) or (T, h, w, channels), in the dtype of the array.
 
         Raises:
             OSError: a shard cannot be read.
+            StoreError: a shard cannot be fetched.
             ValueError: a shard is missing, cut short or changed; it says which and where.
         """
         array = self.metadata
         of_shard, of_rows, of_columns = array.chunks_per_shard[:3]
         pairs, rows, columns = (
-            _overlaps(part, size) for part, size in zip(place, array.chunks, strict=False)
+            _overlaps(part, size) for part, size in zip(cut, array.chunks, strict=False)
         )
-        shape = [part.stop - part.start for part in place] + list(array.shape[3:])
+        shape = [part.stop - part.start for part in cut] + list(array.shape[3:])
         frames = np.empty(shape, array.data_type)
         buffer = np.empty(array.chunk_bytes, np.uint8)
         for t, from_t, to_t in pairs:
@@ -146,7 +149,7 @@ class SealedArray:
         return frames
 
     def _shard(self, number: int) -> Shard:
-        key = (self.folder, self.name, number)
+        key = (self.place.root, self.name, number)
         shard = self.open_shards.get(key)
         if shard is None:
             file = shard_file(self.name, (number, *[0] * (len(self.metadata.shape) - 1)))
@@ -158,11 +161,15 @@ class SealedArray:
         return shard
 
     def _map(self, file: str, number: int) -> Shard:
-        descriptor = os.open(self.folder / file, os.O_RDONLY)
+        if (listed := self.files.get(file)) is None:
+            raise ValueError(f"{file} is not listed in the manifest")
+        descriptor = os.open(self.place.file(listed), os.O_RDONLY)
         try:
-            size_bytes, listed = os.fstat(descriptor).st_size, self.file_sizes.get(file)
-            if size_bytes != listed:
-                raise ValueError(f"{file} has {size_bytes} bytes; the manifest lists {listed}")
+            size_bytes = os.fstat(descriptor).st_size
+            if size_bytes != listed.size_bytes:
+                raise ValueError(
+                    f"{file} has {size_bytes} bytes; the manifest lists {listed.size_bytes}"
+                )
             if size_bytes < self.metadata.index_bytes:
                 raise ValueError(f"{file} is shorter than the index of its chunks")
             data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)

@@ -16,10 +16,18 @@ from pydantic import ValidationError
 from torch import Tensor
 from zarr.storage import LocalStore
 
-from model.shards import OpenShards, Place, SealedArray, readable_chain
+from model.places import Place
+from model.shards import Cut, OpenShards, SealedArray, readable_chain
 from schemas.errors import StoreError
 from schemas.release import ReleaseClip
-from schemas.store import CHECKSUMS_NAME, CLIP_STORE, MANIFEST_NAME, ClipAttributes, ClipManifest
+from schemas.store import (
+    CHECKSUMS_NAME,
+    CLIP_STORE,
+    MANIFEST_NAME,
+    ClipAttributes,
+    ClipManifest,
+    StoredFile,
+)
 from schemas.store_arrays import ArrayMetadata, checksum_offsets
 
 GROUP = "zarr.json"
@@ -31,53 +39,62 @@ FRAME_ARRAYS = {name for name, spec in CLIP_STORE.items() if spec.axes[:3] == ("
 class OpenClip:
     """A clip store whose every file but the shards of frames was found to be what was released."""
 
-    path: Path
+    place: Place
     attributes: ClipAttributes
     arrays: dict[str, SealedArray | zarr.Array[Any]]
     """The arrays of frames; in zarr-python's hands where the direct reader does not know them."""
-    file_sizes: dict[str, int]
+    files: dict[str, StoredFile]
+    """Every file of the store, by path."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder on this machine."""
+        return self.place.root
 
 
-def open_clip(root: Path, clip: ReleaseClip, open_shards: OpenShards | None = None) -> OpenClip:
+def open_clip(
+    root: Path | Place, clip: ReleaseClip, open_shards: OpenShards | None = None
+) -> OpenClip:
     """The store of a released clip.
 
     Args:
-        root: the folder that the release's stores are relative to.
+        root: the place that the release's stores are relative to.
         clip: as the release lists it.
         open_shards: where mapped shards are kept; None: with this clip alone.
 
     Raises:
         StoreError: the store is missing, damaged or another one.
     """
-    path = root / clip.store
+    place = (Place(root) if isinstance(root, Path) else root).within(clip.store)
+    path = place.address or place.root
     if PurePosixPath(clip.store).is_absolute() or ".." in PurePosixPath(clip.store).parts:
         raise StoreError(store_fault(clip.clip, path, "the store lies outside of the release"))
     try:
-        manifest = _parsed((path / MANIFEST_NAME).read_bytes())
+        manifest = _parsed(place.content(MANIFEST_NAME))
         if manifest is None or manifest.root_hash != clip.root_hash:
             what = f"{MANIFEST_NAME} is not the one that was released"
             raise StoreError(store_fault(clip.clip, path, what))
-        small = _small_files(path, manifest)
+        small = _small_files(place, manifest)
         attributes = ClipAttributes.model_validate(json.loads(small[GROUP])["attributes"])
-        file_sizes = {file.path: file.size_bytes for file in manifest.files}
-        arrays = _arrays(path, small, file_sizes, open_shards or OpenShards())
-    except (OSError, ValueError) as error:
+        files = {file.path: file for file in manifest.files}
+        arrays = _arrays(place, small, files, open_shards or OpenShards())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         # as released, so not damaged where a value does not fit: another version wrote it
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         what = (
             str(error) if first is None else f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         )
         raise StoreError(store_fault(clip.clip, path, what)) from error
-    return OpenClip(path, attributes, arrays, file_sizes)
+    return OpenClip(place, attributes, arrays, files)
 
 
-def read_frames(clip: OpenClip, name: str, place: Place) -> Tensor:
+def read_frames(clip: OpenClip, name: str, cut: Cut) -> Tensor:
     """Frames of one array, uint8, shape (T, C, h, w): the one door to the pixels of a store.
 
     Args:
         clip: the store.
         name: which array.
-        place: pairs, rows and columns, all inside the array.
+        cut: pairs, rows and columns, all inside the array.
 
     Raises:
         StoreError: a shard is missing, cut short or changed.
@@ -86,23 +103,23 @@ def read_frames(clip: OpenClip, name: str, place: Place) -> Tensor:
     # What zarr and its codecs raise for bytes that do not decode is any of these.
     try:
         if isinstance(array, SealedArray):
-            frames = array.read(place)
+            frames = array.read(cut)
         else:
-            frames = _read_by_zarr(array, clip, name, place)
+            frames = _read_by_zarr(array, clip, name, cut)
     except (OSError, ValueError, RuntimeError, KeyError, IndexError, OverflowError) as error:
-        what = f"{name}, pairs {place[0].start} to {place[0].stop - 1}: {error}"
+        what = f"{name}, pairs {cut[0].start} to {cut[0].stop - 1}: {error}"
         raise StoreError(store_fault(clip.attributes.clip, clip.path, what)) from error
     tensor = torch.from_numpy(frames)
     return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor[:, None]
 
 
-def _small_files(path: Path, manifest: ClipManifest) -> dict[str, bytes]:
+def _small_files(place: Place, manifest: ClipManifest) -> dict[str, bytes]:
     """Every file of a store that is no shard of frames, as it was sealed."""
     contents = {}
     for file in manifest.files:
         if file.path.partition("/c/")[0] in FRAME_ARRAYS:
             continue
-        content = (path / file.path).read_bytes()
+        content = place.file(file).read_bytes()
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise ValueError(f"{file.path} was changed")
         contents[file.path] = content
@@ -113,7 +130,10 @@ def _small_files(path: Path, manifest: ClipManifest) -> dict[str, bytes]:
 
 
 def _arrays(
-    path: Path, small: dict[str, bytes], file_sizes: dict[str, int], open_shards: OpenShards
+    place: Place,
+    small: dict[str, bytes],
+    files: dict[str, StoredFile],
+    open_shards: OpenShards,
 ) -> dict[str, SealedArray | zarr.Array[Any]]:
     """The arrays of frames of a store whose small files are proven."""
     metadata = {
@@ -129,31 +149,33 @@ def _arrays(
         if (chain := readable_chain(array)) is not None:
             own = checksums[offsets[name] : offsets[name] + array.checksums]
             own = own.reshape(array.shard_counts[0], -1)
-            arrays[name] = SealedArray(name, path, array, own, file_sizes, open_shards, chain)
+            arrays[name] = SealedArray(name, place, array, own, files, open_shards, chain)
         else:
-            arrays[name] = zarr.open_array(LocalStore(path / name, read_only=True), mode="r")
+            for file, listed in files.items():
+                if file.startswith(f"{name}/"):
+                    place.file(listed)
+            folder = LocalStore(place.root / name, read_only=True)
+            arrays[name] = zarr.open_array(folder, mode="r")
     return arrays
 
 
-def _read_by_zarr(
-    array: zarr.Array[Any], clip: OpenClip, name: str, place: Place
-) -> NDArray[np.uint8]:
-    """The frames at `place`; zarr reads a missing shard as zeros, so the files are looked at."""
-    frames = np.asarray(array[place])
-    for file in shard_files(array, name, place):
-        size_bytes, listed = (clip.path / file).stat().st_size, clip.file_sizes.get(file)
-        if size_bytes != listed:
+def _read_by_zarr(array: zarr.Array[Any], clip: OpenClip, name: str, cut: Cut) -> NDArray[np.uint8]:
+    """The frames of `cut`; zarr reads a missing shard as zeros, so the files are looked at."""
+    frames = np.asarray(array[cut])
+    for file in shard_files(array, name, cut):
+        size_bytes, listed = (clip.place.root / file).stat().st_size, clip.files.get(file)
+        if listed is None or size_bytes != listed.size_bytes:
             raise ValueError(f"{file} has {size_bytes} bytes; the manifest lists {listed}")
     return frames
 
 
-def shard_files(array: zarr.Array[Any], name: str, place: Sequence[slice]) -> list[str]:
-    """The files of `array` that hold the pixels of `place`, relative to the store."""
+def shard_files(array: zarr.Array[Any], name: str, cut: Sequence[slice]) -> list[str]:
+    """The files of `array` that hold the pixels of `cut`, relative to the store."""
     sizes = array.shards or array.chunks
-    whole = [slice(0, length) for length in array.shape[len(place) :]]
+    whole = [slice(0, length) for length in array.shape[len(cut) :]]
     touched = [
         range(part.start // size, (part.stop - 1) // size + 1)
-        for part, size in zip([*place, *whole], sizes, strict=True)
+        for part, size in zip([*cut, *whole], sizes, strict=True)
     ]
     return [f"{name}/{array.metadata.encode_chunk_key(shard)}" for shard in product(*touched)]
 
@@ -167,6 +189,6 @@ def _parsed(content: bytes) -> ClipManifest | None:
     return manifest if manifest.is_consistent() else None
 
 
-def store_fault(clip: str, path: Path, what: str) -> str:
+def store_fault(clip: str, path: object, what: str) -> str:
     """The message for a clip whose store at `path` cannot be read, and what to do about it."""
     return f"clip {clip!r}: {path}: {what}; restore the store from its source, or build it again"

@@ -5,14 +5,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from model.checkpoint import save_checkpoint
+from model.loader import Batch, WindowLoader, Windows, to_device
 from model.losses import LossTerms, loss_terms
 from model.network import VideoFusion
 from schemas.errors import TrainError
@@ -23,28 +22,8 @@ RECIPE_NAME = "recipe.json"
 LOG_NAME = "steps.jsonl"
 """Files of a run folder, beside TensorBoard's event files."""
 
-Batch = dict[str, Tensor]
-"""uint8 tensors `infrared`, `infrared_degraded` (B, T, 1, H, W) and `visible`, `visible_degraded`
-(B, T, 3, H, W)."""
-
 Report = Callable[[int, float], None]
 """Told the number of each finished step, from 1, and its loss."""
-
-
-class Windows(Protocol):
-    """What training needs of a data set of windows; `model.clips.ClipWindows` is one."""
-
-    def __len__(self) -> int:
-        """Number of windows."""
-        ...
-
-    def __getitem__(self, index: int, /) -> Batch:
-        """One window: the tensors of `Batch` without their first axis."""
-        ...
-
-    def set_epoch(self, epoch: int, /) -> None:
-        """Draw other crops and starts than in the epochs before."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,23 +59,10 @@ def initial_network(recipe: TrainingRecipe) -> VideoFusion:
 
 
 def batches(windows: Windows, recipe: TrainingRecipe, *, workers: int) -> Iterator[Batch]:
-    """Batches without end: every window once an epoch, in an order the seed and epoch decide.
-
-    An epoch's last windows are left out where they do not fill a batch, as in the official code,
-    unless one batch holds them all.
-    """
-    epoch = 0
+    """Batches without end: every window once an epoch, in an order the seed and epoch decide."""
+    loader = WindowLoader(windows, batch=recipe.batch, seed=recipe.seed, workers=workers)
     while True:
-        windows.set_epoch(epoch)
-        yield from DataLoader(
-            cast("Dataset[Batch]", windows),
-            batch_size=recipe.batch,
-            shuffle=True,
-            generator=torch.Generator().manual_seed((recipe.seed + epoch) % 2**63),
-            drop_last=len(windows) > recipe.batch,
-            num_workers=workers,
-        )
-        epoch += 1
+        yield from loader
 
 
 def train_step(
@@ -114,18 +80,13 @@ def train_step(
         The weighted terms, and the norm of all gradients before clipping.
     """
     device = next(network.parameters()).device
-    frames = {name: _unit_range(tensor, device) for name, tensor in batch.items()}
+    frames = to_device(batch, device)
     optimizer.zero_grad(set_to_none=True)
     output = network(frames["infrared_degraded"], frames["visible_degraded"])
     terms = loss_terms(output, frames["infrared"], frames["visible"], recipe.losses)
     torch.autograd.backward(terms.total)
     norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
     return terms, norm
-
-
-def _unit_range(levels: Tensor, device: torch.device) -> Tensor:
-    """uint8 grey levels as float32 in [0, 1] on `device`."""
-    return levels.to(device, non_blocking=True).float() / 255
 
 
 def train(

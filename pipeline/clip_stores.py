@@ -219,12 +219,12 @@ def _checksums(store: Path) -> NDArray[np.uint32]:
 def _synced_files(store: Path) -> tuple[StoredFile, ...]:
     """Every file of `store`, on the disk for good, hashed as it reads back."""
     files: list[StoredFile] = []
-    for path in sorted(files_of(store)):
-        with path.open("rb") as file:
+    for name in sorted(files_of(store)):
+        with (store / name).open("rb") as file:
             os.fsync(file.fileno())
             files.append(
                 StoredFile(
-                    path=path.relative_to(store).as_posix(),
+                    path=name,
                     size_bytes=os.fstat(file.fileno()).st_size,
                     sha256=hashlib.file_digest(file, "sha256").hexdigest(),
                 )

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline.clip_seals import read_manifest, verify_clip
+from pipeline.durable import make_folder, rename, sync, sync_tree
 from schemas.errors import PublishError, ReleaseError, StoreError
 from schemas.release import MANIFEST_NAME, Publication, Release, ReleaseClip
 from schemas.store import MANIFEST_NAME as CLIP_MANIFEST_NAME
@@ -40,38 +39,13 @@ def read_release(folder: Path) -> Release:
     """
     path = folder / MANIFEST_NAME
     try:
-        release = Release.model_validate_json(path.read_bytes())
+        return Release.read(path.read_bytes())
     except OSError as error:
         raise ReleaseError(
             f"{path}: cannot be read: {error.strerror}; check the version"
         ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "content"
-        raise ReleaseError(f"{path}: damaged: {where}: {first['msg']}; {_RESTORE}") from error
-    if release.root_hash != release.content_hash():
-        raise ReleaseError(
-            f"{path}: damaged: root_hash is {release.root_hash} and its content gives "
-            f"{release.content_hash()}; {_RESTORE}"
-        )
-    return release
-
-
-_RESTORE = "bring back a copy, or delete the folder and release again"
-
-
-@contextmanager
-def new_folder(staged: Path, final: Path) -> Iterator[Path]:
-    """A folder to fill that appears under its final name whole, or not at all."""
-    staged.mkdir(parents=True)
-    try:
-        yield staged
-        _sync_tree(staged)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        staged.rename(final)
-        _sync_folder(final.parent)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    except ReleaseError as error:
+        raise ReleaseError(f"{path} {error}") from error
 
 
 def listed_files(folder: Path) -> tuple[StoredFile, ...]:
@@ -116,7 +90,7 @@ class FolderSender:
                 the release lists, or the disk is full or failing.
         """
         try:
-            self._destination.mkdir(parents=True, exist_ok=True)
+            make_folder(self._destination)
             with _sole_sender(self._destination):
                 _refuse_foreign(self._destination, self._release)
                 self._partial.mkdir(exist_ok=True)
@@ -127,7 +101,7 @@ class FolderSender:
                 for file in (*self._release.files, manifest):
                     self._send_file(file)
                 shutil.rmtree(self._partial)
-                _sync_folder(self._destination)
+                sync(self._destination)
         except OSError as error:
             raise PublishError(
                 f"{error.filename or self._destination}: {error.strerror or error}; mend it and "
@@ -161,7 +135,7 @@ class FolderSender:
         if target.exists():
             self._unseal()
             shutil.rmtree(staged, ignore_errors=True)
-            target.rename(staged)
+            rename(target, staged)
         for file in files:
             self._bring(source / file.path, staged / file.path, file)
         wanted = {staged / file.path for file in files}
@@ -169,10 +143,9 @@ class FolderSender:
             path for path in staged.rglob("*") if not path.is_dir() and path not in wanted
         ]:
             path.unlink()
-        _sync_tree(staged)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged.rename(target)
-        _sync_folder(target.parent)
+        sync_tree(staged)
+        make_folder(target.parent)
+        rename(staged, target)
 
     def _send_file(self, file: StoredFile) -> None:
         """Card, index, picture, manifest: staged, then put in the place of what was there."""
@@ -183,9 +156,9 @@ class FolderSender:
         self._unseal()
         staged = self._partial / target.name
         self._bring(self._source / file.path, staged, file)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged.replace(target)
-        _sync_folder(target.parent)
+        sync(staged)
+        make_folder(target.parent)
+        rename(staged, target)
 
     def _bring(self, source: Path, target: Path, file: StoredFile) -> None:
         """Copy one file, unless an earlier try did, and prove that it is the one listed."""
@@ -215,7 +188,7 @@ class FolderSender:
             self._unseal()
             gone = self._partial / f"{store.parent.name}.{store.name}.gone"
             shutil.rmtree(gone, ignore_errors=True)
-            store.rename(gone)
+            rename(store, gone)
             shutil.rmtree(gone)
             self._removed += 1
             if not any(store.parent.iterdir()):
@@ -229,7 +202,7 @@ class FolderSender:
     def _unseal(self) -> None:
         """Before what the sealed release relies on changes, its seal goes."""
         (self._destination / MANIFEST_NAME).unlink(missing_ok=True)
-        _sync_folder(self._destination)
+        sync(self._destination)
 
 
 def _refuse_foreign(destination: Path, release: Release) -> None:
@@ -290,19 +263,3 @@ def _is_equal(path: Path, file: StoredFile) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size_bytes:
         return False
     return stored_file(path, file.path) == file
-
-
-def _sync_tree(folder: Path) -> None:
-    """Bring every file and name below `folder` to the disk for good."""
-    for inner, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            _sync_folder(Path(inner, name))
-        _sync_folder(Path(inner))
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from pipeline.video_files import (
     read_frames_at,
     read_timestamps,
 )
-from pipeline.workspace import Workspace, load, save, save_arrays
+from pipeline.workspace import Workspace, has_arrays, load, save, save_arrays
 from schemas.base import fingerprint
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
 from schemas.errors import IngestError
@@ -220,7 +220,11 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
     path = workspace.facts(plan.recording.id, "ingest")
     saved = load(path, IngestFacts)
     signals_path = workspace.signals(plan.recording.id)
-    if saved is not None and saved.fingerprint == identity and signals_path.exists():
+    if (
+        saved is not None
+        and saved.fingerprint == identity
+        and has_arrays(signals_path, fingerprint=identity)
+    ):
         return saved
     if hashes["infrared"] == hashes["visible"] != MISSING_FILE:
         raise IngestError(
@@ -251,9 +255,8 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
         infrared=streams["infrared"],
         visible=streams["visible"],
     )
-    path.unlink(missing_ok=True)  # facts of other files must not meet the signals of these
-    save_arrays(arrays, signals_path)
-    save(facts, path)
+    save_arrays(arrays, signals_path, workspace, fingerprint=identity)
+    save(facts, path, workspace)
     return facts
 
 

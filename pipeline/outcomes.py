@@ -50,5 +50,5 @@ def run_reject(
 ) -> ShardFacts:
     """Save why a recording was left out, so that it is not tried again until something changes."""
     outcome = rejected(plan, stage, str(error), fingerprint=final_fingerprint(plan))
-    save(outcome, workspace.facts(plan.recording.id, "shard"))
+    save(outcome, workspace.facts(plan.recording.id, "shard"), workspace)
     return outcome

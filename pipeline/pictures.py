@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.degrade import Band, DegradationDraw, Window, degrade_block
-from schemas.recipe import Degradation
+from pipeline.degrade import degrade_block
+from pipeline.degrade_draws import Band, DegradationDraw, Window
+from schemas.degradations import Degradation
 from schemas.store import ClipAttributes
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
@@ -134,7 +135,7 @@ def with_degraded(
             continue
         block = torch.from_numpy(np.atleast_3d(made[band]).copy()).permute(2, 0, 1)  # (C, H, W)
         draw = DegradationDraw(attributes.seed, attributes.clip, band)
-        (degraded,) = degrade_block(block[None], chain, draw, first_frame=pair, window=whole)
+        (degraded,) = degrade_block(block[None], chain, draw, indices=[pair], window=whole)
         made[f"{band}_degraded"] = degraded.permute(1, 2, 0).numpy().squeeze()
     return made
 

@@ -1,4 +1,4 @@
-"""Publish: a release is frozen from what the builds made, proven, and sent to where people read."""
+"""Publish: a release is frozen from what the builds made, and sent to where people read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,44 +7,57 @@ from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.clip_seals import array_hashes, read_manifest, verify_clip
+from pipeline.clip_seals import array_hashes, read_manifest, remedy, verify_clip
 from pipeline.clip_stores import open_clip, read_pairs
-from pipeline.hub import FolderSender, listed_files, new_folder, read_release
+from pipeline.durable import new_folder
+from pipeline.hub import FolderSender, listed_files, read_release
 from pipeline.image_files import write_image
+from pipeline.ingest import STAGE_VERSION as INGEST_VERSION
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
 from pipeline.publish_card import PICTURE_PATH, dataset_card, index_parquet, index_path
-from pipeline.publish_levels import LEVELS, count_levels, level_statistics
+from pipeline.publish_diff import diff_lines, diff_releases
+from pipeline.publish_levels import statistics_of
+from pipeline.register import STAGE_VERSION as REGISTER_VERSION
+from pipeline.shard import STAGE_VERSION as SHARD_VERSION
 from pipeline.split import split_of
+from pipeline.sync import STAGE_VERSION as SYNC_VERSION
 from pipeline.workspace import Workspace, save
 from schemas.base import Version
 from schemas.catalog import Catalog, Recording, Session
-from schemas.errors import PublishError, ReleaseError
-from schemas.facts import ClipFacts, Rejection, ShardFacts
+from schemas.errors import PublishError, ReleaseError, StoreError
+from schemas.facts import ClipFacts, Rejection, ShardFacts, Stage
 from schemas.release import (
     MANIFEST_NAME,
+    ClipSource,
+    Declarable,
     Publication,
     Release,
     ReleaseClip,
-    Statistics,
 )
-from schemas.store import SHARD_PAIRS, ClipAttributes, ClipManifest, Fault
 
 T = TypeVar("T")
 
 SHOWN_DIFFERENCES = 10
 """Differences listed when a version name is taken: enough to recognise the change by."""
 
+STAGE_VERSIONS: dict[Stage, int] = {
+    "ingest": INGEST_VERSION,
+    "sync": SYNC_VERSION,
+    "register": REGISTER_VERSION,
+    "shard": SHARD_VERSION,
+}
+"""Of the code that made every clip whose fingerprint is the present one."""
+
 
 @dataclass(frozen=True)
 class StoredClip:
-    """What a sealed clip store says of itself."""
+    """What the manifest of a sealed clip store says of it."""
 
-    manifest: ClipManifest
-    attributes: ClipAttributes
+    root_hash: str
+    size_bytes: int
     arrays: Mapping[str, str]
     """A hash over the files of each array."""
 
@@ -55,10 +68,10 @@ def make_release(
     outcomes: Sequence[ShardFacts],
     stored: Mapping[str, StoredClip],
 ) -> Release:
-    """The sealed manifest of everything that was built, before any statistics.
+    """The sealed manifest of everything that was built.
 
     What the operator declares (site, tags, session, rig) comes from the catalog, what was
-    measured from the stores; paths of this machine are left out.
+    measured from the outcomes; paths of this machine are left out.
 
     Args:
         version: such as v1.2.0.
@@ -77,17 +90,22 @@ def make_release(
             f"{', '.join(missing)}: not built under the present catalog and files; "
             "run twinband build first"
         )
-    clips = [
-        _release_clip(facts, stored[facts.clip], session, recording, catalog)
-        for session, recording in declared
-        for facts in by_recording[recording.id].clips
-    ]
+    clips: list[ReleaseClip] = []
+    training: list[ClipFacts] = []
+    for session, recording in declared:
+        outcome = by_recording[recording.id]
+        made = _release_clips(outcome, stored, session, recording, catalog)
+        clips += made
+        training += [
+            facts for facts, clip in zip(outcome.clips, made, strict=True) if clip.split == "train"
+        ]
     if not clips:
         raise ReleaseError(
             f"{version} would hold no clip: all {len(declared)} recordings were left out; "
             "mend what twinband build says of them first"
         )
     left_out = [by_recording[recording.id].rejection for _, recording in declared]
+    used = {clip.rig for clip in clips}
     return Release(
         version=version,
         dataset=catalog.dataset.model_copy(update={"data_root": "."}),
@@ -100,67 +118,69 @@ def make_release(
                 key=lambda one: one.recording,
             )
         ),
-        statistics=None,
+        rigs=tuple(sorted((rig for rig in catalog.rigs if rig.id in used), key=lambda r: r.id)),
+        stage_versions=STAGE_VERSIONS,
+        statistics=statistics_of(training),
         root_hash="0" * 64,
     ).sealed()
 
 
-def _release_clip(
-    facts: ClipFacts,
-    stored: StoredClip,
+def _release_clips(
+    outcome: ShardFacts,
+    stored: Mapping[str, StoredClip],
     session: Session,
     recording: Recording,
     catalog: Catalog,
-) -> ReleaseClip:
-    return ReleaseClip(
-        clip=facts.clip,
-        recording=recording.id,
-        session=session.id,
-        rig=session.rig,
-        site=recording.site,
-        split=split_of(recording.site, catalog.splits),
-        tags=tuple(sorted(set(recording.tags))),
-        pairs=facts.pairs,
-        fps=facts.fps,
-        width=facts.width,
-        height=facts.height,
-        fingerprint=facts.fingerprint,
-        store=Workspace.clip_path(facts.clip, facts.fingerprint),
-        root_hash=stored.manifest.root_hash,
-        size_bytes=sum(file.size_bytes for file in stored.manifest.files),
-        arrays=dict(stored.arrays),
-        homography=stored.attributes.homography,
-        offset_s=stored.attributes.offset_s,
-        drift_ppm=stored.attributes.drift_ppm,
-        quality=facts.quality,
-    )
+) -> list[ReleaseClip]:
+    """The clips of one recording, in the order of its outcome."""
+    files = dict(recording.files())
+    sources = {
+        place: ClipSource(path=files[place], sha256=sha256)
+        for place, sha256 in outcome.sources.items()
+    }
+    return [
+        ReleaseClip(
+            clip=facts.clip,
+            recording=recording.id,
+            session=session.id,
+            rig=session.rig,
+            site=recording.site,
+            split=split_of(recording.site, catalog.splits),
+            tags=tuple(sorted(set(recording.tags))),
+            pairs=facts.pairs,
+            fps=facts.fps,
+            width=facts.width,
+            height=facts.height,
+            fingerprint=facts.fingerprint,
+            store=Workspace.clip_path(facts.clip, facts.fingerprint),
+            root_hash=stored[facts.clip].root_hash,
+            size_bytes=stored[facts.clip].size_bytes,
+            arrays=dict(stored[facts.clip].arrays),
+            homography=facts.homography,
+            offset_s=facts.offset_s,
+            drift_ppm=facts.drift_ppm,
+            quality=facts.quality,
+            sources=sources,
+            declared=declared_of(recording),
+        )
+        for facts in outcome.clips
+    ]
+
+
+def declared_of(recording: Recording) -> tuple[Declarable, ...]:
+    """What the catalog declares of a recording that would be measured otherwise."""
+    given: dict[Declarable, bool] = {
+        "fps": recording.fps is not None,
+        "homography": recording.homography is not None,
+        "offset_s": recording.offset_s is not None,
+        "registered": recording.registered,
+    }
+    return tuple(name for name, is_given in given.items() if is_given)
 
 
 def _portable(rejection: Rejection, data_root: Path) -> Rejection:
     """The same with paths below the data root, as the catalog writes them."""
     return rejection.model_copy(update={"reason": rejection.reason.replace(f"{data_root}/", "")})
-
-
-def differences(old: Release, new: Release) -> list[str]:
-    """What the content of `new` has otherwise than that of `old`, a line each."""
-    lines = [
-        f"{section} changed"
-        for section in ("dataset", "recipe", "splits", "rejections", "statistics")
-        if getattr(old, section) != getattr(new, section)
-    ]
-    before = {clip.clip: clip for clip in old.clips}
-    after = {clip.clip: clip for clip in new.clips}
-    lines += [f"clip {name} added" for name in sorted(after.keys() - before.keys())]
-    lines += [f"clip {name} removed" for name in sorted(before.keys() - after.keys())]
-    for name in sorted(before.keys() & after.keys()):
-        fields = [
-            field
-            for field in ReleaseClip.model_fields
-            if getattr(before[name], field) != getattr(after[name], field)
-        ]
-        if fields:
-            lines.append(f"clip {name} changed in {', '.join(fields)}")
-    return lines
 
 
 def spread(items: Sequence[T], wanted: int) -> list[T]:
@@ -169,7 +189,12 @@ def spread(items: Sequence[T], wanted: int) -> list[T]:
     return [items[place * len(items) // shown] for place in range(shown)]
 
 
-def _check_version(version: str) -> None:
+def check_version(version: str) -> None:
+    """Refuse what is no release name.
+
+    Raises:
+        ReleaseError: it is none.
+    """
     try:
         TypeAdapter(Version).validate_python(version)
     except ValidationError as error:
@@ -177,13 +202,11 @@ def _check_version(version: str) -> None:
 
 
 def _same_or_refused(standing: Release, release: Release) -> Release:
-    """The release that stands, if `release` (without statistics) is what it says.
-
-    Statistics follow from the clips, so they are not compared.
-    """
-    found = differences(standing.model_copy(update={"statistics": None}), release)
-    if not found:
+    """The release that stands, if `release` is what it says."""
+    diff = diff_releases(standing, release)
+    if diff.is_empty():
         return standing
+    found = diff_lines(diff)
     shown = found[:SHOWN_DIFFERENCES]
     if len(found) > len(shown):
         shown.append(f"and {len(found) - len(shown)} more")
@@ -193,15 +216,8 @@ def _same_or_refused(standing: Release, release: Release) -> Release:
     )
 
 
-def _valid(group: zarr.Group) -> NDArray[np.bool_]:
-    array = group["valid"]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"valid is a group in {group.store_path}")
-    return np.asarray(array[...], dtype=np.bool_)
-
-
 def _run_read_clip(facts: ClipFacts, workspace: Workspace) -> StoredClip:
-    """What the sealed store of a clip says of itself."""
+    """What a clip's manifest says, if all its files are there in their right lengths."""
     store = workspace.clip(facts.clip, facts.fingerprint)
     manifest = read_manifest(store)
     if manifest.root_hash != facts.root_hash:
@@ -209,27 +225,13 @@ def _run_read_clip(facts: ClipFacts, workspace: Workspace) -> StoredClip:
             f"{store} has the root hash {manifest.root_hash} and its build noted "
             f"{facts.root_hash}; delete it and build again"
         )
-    _, attributes = open_clip(store)
-    return StoredClip(manifest, attributes, array_hashes(manifest))
-
-
-def _run_statistics(release: Release, workspace: Workspace) -> Statistics | None:
-    """Grey levels of the training clips, counted exactly; None without any."""
-    infrared, visible = np.zeros((2, LEVELS), np.int64)
-    for clip in release.clips:
-        if clip.split != "train":
-            continue
-        group, _ = open_clip(workspace.root / clip.store)
-        valid = _valid(group)
-        for first in range(0, clip.pairs, SHARD_PAIRS):
-            last = first + SHARD_PAIRS
-            infrared += count_levels(
-                read_pairs(group, "infrared", first, last), valid, is_color=False
-            )
-            visible += count_levels(read_pairs(group, "visible", first, last), valid, is_color=True)
-    if not infrared.any():
-        return None
-    return Statistics(infrared=level_statistics(infrared), visible=level_statistics(visible))
+    for fault in verify_clip(store, quick=True, expected_root_hash=facts.root_hash):
+        raise StoreError(f"{store}: {fault.file}: {fault.what}; {remedy(store)}")
+    return StoredClip(
+        root_hash=manifest.root_hash,
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+        arrays=array_hashes(manifest),
+    )
 
 
 def _run_picture(release: Release, workspace: Workspace) -> NDArray[np.uint8] | None:
@@ -250,7 +252,7 @@ def _run_picture(release: Release, workspace: Workspace) -> NDArray[np.uint8] | 
 
 def _run_write(release: Release, workspace: Workspace) -> Release:
     """Write the folder of a release whole or not at all; its manifest lists its other files."""
-    staged = workspace.staging / f"release-{release.version}.{uuid4().hex}"
+    staged = workspace.staged(f"release-{release.version}.{uuid4().hex}")
     picture = _run_picture(release, workspace)
     try:
         with new_folder(staged, workspace.release(release.version)) as folder:
@@ -273,44 +275,13 @@ def _run_write(release: Release, workspace: Workspace) -> Release:
     return complete
 
 
-def _run_check_folder(folder: Path) -> tuple[list[Fault], Release | None]:
-    """What is wrong with the files of a release itself, and the release if it can be read."""
-    version = folder.name
-    try:
-        release = read_release(folder)
-    except ReleaseError as error:
-        return [Fault(clip=version, array=None, file=MANIFEST_NAME, what=str(error))], None
-    listed = {file.path: file for file in release.files}
-    present = {file.path: file for file in listed_files(folder) if file.path != MANIFEST_NAME}
-    faults = []
-    for name in sorted(listed.keys() | present.keys()):
-        if present.get(name) != listed.get(name):
-            what = "changed since the release was made"
-            what = "missing" if name not in present else what
-            what = "not listed in the manifest" if name not in listed else what
-            faults.append(Fault(clip=version, array=None, file=name, what=what))
-    if release.version != version:
-        what = f"it is the manifest of {release.version}"
-        faults.append(Fault(clip=version, array=None, file=MANIFEST_NAME, what=what))
-    return faults, release
-
-
-def _run_check_store(store: Path, root_hashes: set[str]) -> list[Fault]:
-    """What is wrong with a clip store, and with it for the releases that list it so."""
-    ordered = sorted(root_hashes)
-    faults = verify_clip(store, expected_root_hash=ordered[0] if ordered else None)
-    for other in ordered[1:]:
-        faults += verify_clip(store, quick=True, expected_root_hash=other)
-    return faults
-
-
 def run_release(
     catalog: Catalog, version: str, workspace: Workspace, outcomes: Sequence[ShardFacts]
 ) -> Release:
     """Freeze what was built as release `version`; the caller owns the workspace.
 
-    Copies no pixel. The same content under the same name is found and returned as it is. The
-    statistics are counted over every pixel of the training clips, a shard of pairs at a time.
+    Copies no pixel and reads none but those of the card's picture. The same content under the same
+    name is found and returned as it is.
 
     Args:
         catalog: as it stands.
@@ -323,7 +294,7 @@ def run_release(
             or the disk is full or failing.
         StoreError: a clip store is missing or damaged.
     """
-    _check_version(version)
+    check_version(version)
     stored = {
         facts.clip: _run_read_clip(facts, workspace)
         for outcome in outcomes
@@ -333,8 +304,7 @@ def run_release(
     folder = workspace.release(version)
     if folder.exists():
         return _same_or_refused(read_release(folder), release)
-    release = release.model_copy(update={"statistics": _run_statistics(release, workspace)})
-    return _run_write(release.sealed(), workspace)
+    return _run_write(release, workspace)
 
 
 def run_publish(version: str, workspace: Workspace, destination: Path) -> Publication:
@@ -348,45 +318,10 @@ def run_publish(version: str, workspace: Workspace, destination: Path) -> Public
         PublishError: the destination holds something else, a clip is not what the release lists,
             or the disk is full or failing.
     """
-    _check_version(version)
+    check_version(version)
     if destination.resolve().is_relative_to(workspace.root.resolve()):
         raise PublishError(
             f"{destination} lies inside the workspace {workspace.root}; name a folder outside it"
         )
     folder = workspace.release(version)
     return FolderSender(read_release(folder), folder, workspace.root, destination).send()
-
-
-def verify_release(version: str | None, workspace: Workspace) -> list[Fault]:
-    """Everything wrong with a release and its clips, or with all that the workspace holds.
-
-    Reads every byte. Faults in a release's own files bear its version in place of a clip's name.
-
-    Args:
-        version: a release, or None for every release and every clip.
-        workspace: where they lie.
-
-    Raises:
-        ReleaseError: there is no such release, or nothing to verify at all.
-    """
-    folders, stores = sorted(workspace.root.glob("releases/*")), workspace.root.glob("clips/*/*")
-    expected: dict[Path, set[str]] = {store: set() for store in stores if version is None}
-    if version is not None:
-        _check_version(version)
-        known = ", ".join(folder.name for folder in folders) or "none"
-        folders = [folder for folder in folders if folder.name == version]
-        if not folders:
-            raise ReleaseError(
-                f"{workspace.root} holds no release {version}; there is {known}; check --work"
-            )
-    if not folders and not expected:
-        raise ReleaseError(f"{workspace.root} holds no release and no clip; check --work")
-    faults: list[Fault] = []
-    for folder in folders:
-        found, release = _run_check_folder(folder)
-        faults += found
-        for clip in release.clips if release is not None else ():
-            expected.setdefault(workspace.root / clip.store, set()).add(clip.root_hash)
-    for store in sorted(expected):
-        faults += _run_check_store(store, expected[store])
-    return faults

@@ -1,40 +1,29 @@
-"""Grey levels counted exactly, and what follows from the counts."""
+"""Mean and deviation of the training clips, from the sums that their builds noted."""
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable
 
-from schemas.release import BandStatistics
-
-LEVELS = 256
-"""Grey levels of an 8-bit sample."""
+from pipeline.quality import added, deviation_levels, mean_levels
+from schemas.facts import ClipFacts, LevelSums
+from schemas.release import BandStatistics, Statistics
 
 
-def level_statistics(counts: NDArray[np.int64]) -> BandStatistics:
-    """Mean and deviation of samples counted by grey level.
+def statistics_of(clips: Iterable[ClipFacts]) -> Statistics | None:
+    """Statistics over every valid pixel of some clips, exact but for the last division and root.
 
     Args:
-        counts: samples of each level, (256,); at least one sample.
+        clips: the training clips, in any order.
+
+    Returns:
+        None without any sample.
     """
-    levels = np.arange(LEVELS)
-    samples = int(counts.sum())
-    mean = float(counts @ levels) / samples
-    variance = float(counts @ (levels - mean) ** 2) / samples
-    return BandStatistics(mean_levels=mean, deviation_levels=float(np.sqrt(variance)))
+    infrared, visible = LevelSums(), LevelSums()
+    for clip in clips:
+        infrared = added(infrared, clip.infrared_levels)
+        visible = added(visible, clip.visible_levels)
+    if not infrared.samples:
+        return None
+    return Statistics(infrared=_band(infrared), visible=_band(visible))
 
 
-def count_levels(
-    frames: NDArray[np.uint8], valid: NDArray[np.bool_], *, is_color: bool
-) -> NDArray[np.int64]:
-    """How often each grey level stands where both cameras see the scene, (256,).
-
-    Args:
-        frames: (T, H, W) grey levels, or (T, H, W, 3) RGB counted by its luma (ITU-R BT.601).
-        valid: (H, W).
-        is_color: whether `frames` are RGB.
-    """
-    counts = np.zeros(LEVELS, np.int64)
-    for frame in frames:
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if is_color else frame
-        counts += np.bincount(grey[valid], minlength=LEVELS)
-    return counts
+def _band(sums: LevelSums) -> BandStatistics:
+    return BandStatistics(mean_levels=mean_levels(sums), deviation_levels=deviation_levels(sums))

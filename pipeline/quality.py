@@ -1,13 +1,14 @@
 """Figures by which people judge a clip, gathered frame by frame while it streams past."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from schemas.facts import ClipQuality
+from schemas.facts import ClipQuality, LevelSums
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,9 @@ class QualitySums:
     """Sums over the frames of a clip seen so far; grey levels, over the valid pixels alone."""
 
     pairs: int = 0
-    infrared_mean: float = 0.0
+    infrared: LevelSums = field(default_factory=LevelSums)
+    visible: LevelSums = field(default_factory=LevelSums)
     infrared_deviation: float = 0.0
-    visible_mean: float = 0.0
     visible_deviation: float = 0.0
     visible_laplacian_variance: float = 0.0
 
@@ -41,19 +42,56 @@ def with_block(
     inner = cv2.erode(inside, np.ones((3, 3), np.uint8))
     for infrared_frame, visible_frame in zip(infrared, visible, strict=True):
         luma = cv2.cvtColor(visible_frame, cv2.COLOR_RGB2GRAY)
-        infrared_mean, infrared_deviation = _mean_and_deviation(infrared_frame, inside)
-        visible_mean, visible_deviation = _mean_and_deviation(luma, inside)
-        _, edges = _mean_and_deviation(cv2.Laplacian(luma, cv2.CV_16S), inner)
+        infrared_levels, visible_levels = sums_of(infrared_frame, inside), sums_of(luma, inside)
+        _, edges = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S), mask=inner)
         sums = replace(
             sums,
             pairs=sums.pairs + 1,
-            infrared_mean=sums.infrared_mean + infrared_mean,
-            infrared_deviation=sums.infrared_deviation + infrared_deviation,
-            visible_mean=sums.visible_mean + visible_mean,
-            visible_deviation=sums.visible_deviation + visible_deviation,
-            visible_laplacian_variance=sums.visible_laplacian_variance + edges**2,
+            infrared=added(sums.infrared, infrared_levels),
+            visible=added(sums.visible, visible_levels),
+            infrared_deviation=sums.infrared_deviation + deviation_levels(infrared_levels),
+            visible_deviation=sums.visible_deviation + deviation_levels(visible_levels),
+            visible_laplacian_variance=sums.visible_laplacian_variance + float(edges[0, 0]) ** 2,
         )
     return sums
+
+
+def sums_of(frame: MatLike, inside: MatLike) -> LevelSums:
+    """The sums of one frame, exact.
+
+    OpenCV gives the sum of squares as a float64 that was rounded twice, which is off by far less
+    than a half below 1e15: the squares of 15 thousand million samples.
+
+    Args:
+        frame: (H, W), uint8 grey levels.
+        inside: (H, W), uint8; where it is not 0, the samples count.
+    """
+    return LevelSums(
+        samples=cv2.countNonZero(inside),
+        levels=round(cv2.norm(frame, cv2.NORM_L1, mask=inside)),
+        squared_levels=round(cv2.norm(frame, cv2.NORM_L2SQR, mask=inside)),
+    )
+
+
+def added(one: LevelSums, other: LevelSums) -> LevelSums:
+    """The sums over the samples of both."""
+    return LevelSums(
+        samples=one.samples + other.samples,
+        levels=one.levels + other.levels,
+        squared_levels=one.squared_levels + other.squared_levels,
+    )
+
+
+def mean_levels(sums: LevelSums) -> float:
+    """Of the samples; 0 without any."""
+    return sums.levels / sums.samples if sums.samples else 0.0
+
+
+def deviation_levels(sums: LevelSums) -> float:
+    """Standard deviation of the samples; 0 without any."""
+    if not sums.samples:
+        return 0.0
+    return math.sqrt(sums.samples * sums.squared_levels - sums.levels**2) / sums.samples
 
 
 def clip_quality(
@@ -72,18 +110,12 @@ def clip_quality(
         registration_confidence: of the recording, 0..1.
     """
     return ClipQuality(
-        infrared_mean_levels=sums.infrared_mean / sums.pairs,
+        infrared_mean_levels=mean_levels(sums.infrared),
         infrared_contrast_levels=sums.infrared_deviation / sums.pairs,
-        visible_mean_levels=sums.visible_mean / sums.pairs,
+        visible_mean_levels=mean_levels(sums.visible),
         visible_contrast_levels=sums.visible_deviation / sums.pairs,
         visible_sharpness=sums.visible_laplacian_variance / sums.pairs,
         mean_residual_s=float(np.abs(residual_s).mean()),
         sync_confidence=sync_confidence,
         registration_confidence=registration_confidence,
     )
-
-
-def _mean_and_deviation(image: MatLike, inside: MatLike) -> tuple[float, float]:
-    """Over the pixels where `inside` is not 0."""
-    mean, deviation = cv2.meanStdDev(image, mask=inside)
-    return float(mean[0, 0]), float(deviation[0, 0])

@@ -22,7 +22,7 @@ from pipeline.register_fit import Fit, Homography, refine, search
 from pipeline.tone import tone_mapped
 from pipeline.video_files import Frame, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays, save
-from schemas.base import Matrix3x3, fingerprint
+from schemas.base import Fingerprint, Matrix3x3, fingerprint
 from schemas.catalog import Camera, RecordingPlan
 from schemas.errors import RegisterError, WorkspaceError
 from schemas.facts import IngestFacts, RegisterFacts, SyncFacts, ToneMapping
@@ -186,7 +186,7 @@ def run_register(plan: RecordingPlan, workspace: Workspace) -> RegisterFacts:
     elif recording.homography is not None:
         source, fit = "declared", HomographyFit(recording.homography, 1.0, None)
     else:
-        fit = _run_estimate(plan, workspace, ingest.infrared.tone)
+        fit = _run_estimate(plan, workspace, sync.fingerprint, ingest.infrared.tone)
     facts = RegisterFacts(
         recording=recording.id,
         fingerprint=identity,
@@ -196,7 +196,7 @@ def run_register(plan: RecordingPlan, workspace: Workspace) -> RegisterFacts:
         mean_residual_px=fit.mean_residual_px,
         crop=_run_common_view(plan, fit.homography),
     )
-    save(facts, path)
+    save(facts, path, workspace)
     return facts
 
 
@@ -212,10 +212,10 @@ def _run_take_registered(plan: RecordingPlan) -> HomographyFit:
 
 
 def _run_estimate(
-    plan: RecordingPlan, workspace: Workspace, tone: ToneMapping | None
+    plan: RecordingPlan, workspace: Workspace, synced: Fingerprint, tone: ToneMapping | None
 ) -> HomographyFit:
     """Estimate from pairs spread over the recording."""
-    pairs = load_arrays(workspace.pairs(plan.recording.id))
+    pairs = load_arrays(workspace.pairs(plan.recording.id), fingerprint=synced)
     count = pairs["infrared_frames"].size
     wanted = min(plan.recipe.register_.frames, count)
     # The middles of equal parts: the first and last frames of a recording are the shakiest.

@@ -1,5 +1,6 @@
 """Streams registered pairs through warp, tone and degradation into sealed clip stores."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,12 +8,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clip_seals import is_sealed
-from pipeline.clip_stores import ClipWriter
+from pipeline.clip_seals import read_manifest, verify_clip
+from pipeline.clip_stores import ClipWriter, open_clip, read_pairs
 from pipeline.clips import cut_clips
+from pipeline.degrade_draws import Band
 from pipeline.geometry import Resampling, infrared_maps, valid_mask, visible_maps
 from pipeline.quality import QualitySums, clip_quality, with_block
-from pipeline.shard_blocks import BANDS, Band, Frames, aligned, frames_at, next_block
+from pipeline.shard_blocks import (
+    BANDS,
+    Frames,
+    aligned,
+    frames_at,
+    looked_back_at,
+    next_block,
+)
 from pipeline.video_files import content_hash, probe, read_frames
 from pipeline.workspace import Workspace, load, load_arrays, save
 from schemas.base import canonical_json, fingerprint
@@ -158,6 +167,32 @@ def seen_by_both(plan: RecordingPlan, register: RegisterFacts) -> NDArray[np.boo
     return valid_mask(plan.rig, register.homography)[y : y + height, x : x + width]
 
 
+def clip_facts(
+    about: ClipAttributes, pairs: PairList, sums: QualitySums, measured: Measured, root_hash: str
+) -> ClipFacts:
+    """What is noted of a sealed clip."""
+    return ClipFacts(
+        clip=about.clip,
+        fingerprint=about.fingerprint,
+        pairs=about.pairs,
+        fps=about.fps,
+        width=about.width,
+        height=about.height,
+        root_hash=root_hash,
+        homography=about.homography,
+        offset_s=about.offset_s,
+        drift_ppm=about.drift_ppm,
+        quality=clip_quality(
+            sums,
+            residual_s=pairs.residual_s,
+            sync_confidence=measured.sync.confidence,
+            registration_confidence=measured.register.confidence,
+        ),
+        infrared_levels=sums.infrared,
+        visible_levels=sums.visible,
+    )
+
+
 def too_short(left_out: Sequence[LeftOut], min_pairs: int) -> str:
     """Why a recording has no clip."""
     longest = max((run.pairs for run in left_out), default=0)
@@ -170,6 +205,10 @@ def too_short(left_out: Sequence[LeftOut], min_pairs: int) -> str:
 def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     """Cut a recording into clips, stream each into a sealed store, and save what came of it.
 
+    Clips that an earlier build sealed stay as they are: their figures are read back, and only what
+    is missing is decoded and written. A store that stands there damaged is moved below `damaged/`
+    in the workspace, where it stays until somebody deletes it, and written anew.
+
     Raises:
         ShardError: no clip is long enough, or a stream does not fit the others.
         VideoError: a file cannot be decoded.
@@ -180,67 +219,97 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     measured = _run_load_facts(plan, workspace)
     expected = shard_fingerprint(plan, measured.register.fingerprint)
     earlier = load(workspace.facts(recording, "shard"), ShardFacts)
-    if earlier is not None and earlier.rejection is None and earlier.fingerprint == expected:
-        stores = [workspace.clip(clip.clip, clip.fingerprint) for clip in earlier.clips]
-        if all(is_sealed(store) for store in stores):
-            return earlier
-    pairs = _run_load_pairs(plan, workspace)
+    is_done = earlier is not None and earlier.rejection is None and earlier.fingerprint == expected
+    if earlier is not None and is_done and run_find_whole(earlier, workspace):
+        return earlier
+    pairs = _run_load_pairs(plan, measured, workspace)
     runs, left_out = cut_clips(
         pairs.infrared_frames, pairs.infrared_times_s, min_pairs=plan.recipe.shard.min_pairs
     )
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
-    wanted = np.concatenate([np.arange(run.start, run.stop) for run in runs])
-    streams = _run_open(plan, measured, pairs.at(wanted))
     sources = _run_sources(plan, measured)
+    parts = [pairs.at(slice(run.start, run.stop)) for run in runs]
+    abouts = [clip_attributes(plan, measured, part, sources) for part in parts]
+    standing = [_run_read_sums(plan, measured, about, workspace) for about in abouts]
+    to_write = [
+        np.arange(run.start, run.stop)
+        for run, sums in zip(runs, standing, strict=True)
+        if sums is None
+    ]
+    streams = _run_open(plan, measured, pairs.at(np.concatenate(to_write))) if to_write else {}
     clips: list[ClipFacts] = []
-    for run in runs:
-        part = pairs.at(slice(run.start, run.stop))
-        about = clip_attributes(plan, measured, part, sources)
-        clips.append(_run_clip(plan, measured, about, part, streams, workspace))
+    for about, part, found in zip(abouts, parts, standing, strict=True):
+        sums = found or _run_write_clip(plan, measured, about, part, streams, workspace)
+        manifest = read_manifest(workspace.clip(about.clip, about.fingerprint))
+        clips.append(clip_facts(about, part, sums, measured, manifest.root_hash))
     outcome = ShardFacts(
-        recording=recording, fingerprint=expected, clips=tuple(clips), left_out=tuple(left_out)
+        recording=recording,
+        fingerprint=expected,
+        sources=_run_hash_sources(plan, sources),
+        clips=tuple(clips),
+        left_out=tuple(left_out),
     )
-    save(outcome, workspace.facts(recording, "shard"))
+    save(outcome, workspace.facts(recording, "shard"), workspace)
     return outcome
 
 
-def _run_clip(
+def run_find_whole(outcome: ShardFacts, workspace: Workspace) -> bool:
+    """Whether every store of a recording still stands, by seals, names and sizes of files."""
+    return not any(
+        verify_clip(
+            workspace.clip(clip.clip, clip.fingerprint),
+            quick=True,
+            expected_root_hash=clip.root_hash,
+        )
+        for clip in outcome.clips
+    )
+
+
+def _run_read_sums(
+    plan: RecordingPlan, measured: Measured, about: ClipAttributes, workspace: Workspace
+) -> QualitySums | None:
+    """The sums of a clip that is sealed already; None where it is to be written."""
+    store = workspace.clip(about.clip, about.fingerprint)
+    if not os.path.lexists(store):
+        return None
+    if verify_clip(store):
+        workspace.set_aside(store)
+        return None
+    group, _ = open_clip(store)
+    valid = seen_by_both(plan, measured.register)
+    sums = QualitySums()
+    for first in range(0, about.pairs, SHARD_PAIRS):
+        last = min(first + SHARD_PAIRS, about.pairs)
+        infrared, visible = (read_pairs(group, band, first, last) for band in BANDS)
+        sums = with_block(sums, infrared, visible, valid)
+    return sums
+
+
+def _run_write_clip(
     plan: RecordingPlan,
     measured: Measured,
     about: ClipAttributes,
     pairs: PairList,
     streams: Mapping[str, Frames],
     workspace: Workspace,
-) -> ClipFacts:
+) -> QualitySums:
     """Write one clip block by block while judging it, and seal it."""
     tone = measured.ingest.infrared.tone
     names = array_names(plan, tone)
     valid = seen_by_both(plan, measured.register)
     sums = QualitySums()
+    before: dict[Band, NDArray[np.uint8]] = {}
     with ClipWriter(workspace, about, names) as writer:
         for first_pair in range(0, about.pairs, SHARD_PAIRS):
-            block = next_block(streams, names, about, tone, first_pair=first_pair)
+            block = next_block(streams, names, about, tone, first_pair=first_pair, before=before)
             sums = with_block(sums, block["infrared"], block["visible"], valid)
             writer.write(block)
+            before = looked_back_at(before, block, about)
             del block  # else the next one is made while this one still fills the memory
         times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
-        manifest = writer.seal(time_s=times_s, valid=valid)
-    return ClipFacts(
-        clip=about.clip,
-        fingerprint=about.fingerprint,
-        pairs=about.pairs,
-        fps=about.fps,
-        width=about.width,
-        height=about.height,
-        root_hash=manifest.root_hash,
-        quality=clip_quality(
-            sums,
-            residual_s=pairs.residual_s,
-            sync_confidence=measured.sync.confidence,
-            registration_confidence=measured.register.confidence,
-        ),
-    )
+        writer.seal(time_s=times_s, valid=valid)
+    return sums
 
 
 def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:
@@ -285,6 +354,14 @@ def _run_sources(plan: RecordingPlan, measured: Measured) -> dict[str, SourceFac
     return sources
 
 
+def _run_hash_sources(plan: RecordingPlan, sources: Mapping[str, SourceFacts]) -> dict[str, str]:
+    """The sha256 of every file the recording names; the streams' are known already."""
+    return {
+        place: sources[place].sha256 if place in sources else content_hash(plan.data_root / path)[0]
+        for place, path in plan.recording.files()
+    }
+
+
 def _run_load_facts(plan: RecordingPlan, workspace: Workspace) -> Measured:
     ingest = load(workspace.facts(plan.recording.id, "ingest"), IngestFacts)
     sync = load(workspace.facts(plan.recording.id, "sync"), SyncFacts)
@@ -297,9 +374,9 @@ def _run_load_facts(plan: RecordingPlan, workspace: Workspace) -> Measured:
     return Measured(ingest, sync, register)
 
 
-def _run_load_pairs(plan: RecordingPlan, workspace: Workspace) -> PairList:
+def _run_load_pairs(plan: RecordingPlan, measured: Measured, workspace: Workspace) -> PairList:
     path = workspace.pairs(plan.recording.id)
-    arrays = load_arrays(path)
+    arrays = load_arrays(path, fingerprint=measured.sync.fingerprint)
     try:
         return PairList(
             infrared_frames=arrays["infrared_frames"].astype(np.int64),

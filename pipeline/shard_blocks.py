@@ -2,20 +2,20 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-from pipeline.degrade import DegradationDraw, Window, degrade_block
+from pipeline.degrade import degrade_block, reach
+from pipeline.degrade_draws import Band, DegradationDraw, Window
 from pipeline.geometry import Resampling, resample
 from pipeline.tone import tone_mapped
 from schemas.errors import ShardError
 from schemas.facts import ToneMapping
 from schemas.store import CHUNK_PAIRS, CLIP_STORE, SHARD_PAIRS, ClipAttributes
 
-Band = Literal["infrared", "visible"]
 BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 Frames = Iterator[NDArray[Any]]
@@ -81,7 +81,12 @@ def levels(counts: NDArray[np.uint16], tone: ToneMapping) -> NDArray[np.uint8]:
 
 
 def degraded(
-    clean: NDArray[np.uint8], band: Band, about: ClipAttributes, *, first_pair: int
+    clean: NDArray[np.uint8],
+    band: Band,
+    about: ClipAttributes,
+    *,
+    first_pair: int,
+    before: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """The degraded version of whole frames, the same that a loader would make of them.
 
@@ -90,18 +95,47 @@ def degraded(
         band: which of the two.
         about: names the clip, the seed and the chain of degradations.
         first_pair: index in the clip of the first frame.
+        before: the clean frames before it, as `looked_back_at` keeps them; None: there are none.
     """
     chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
     draw = DegradationDraw(seed=about.seed, clip=about.clip, band=band)
     window = Window(y=0, x=0, frame_height=about.height, frame_width=about.width)
+    back = reach(chain, draw).frames_before
+    known = clean if before is None or not back else np.concatenate([before, clean])
+    offset = len(known) - len(clean)
     made = np.empty_like(clean)
     for start in range(0, len(clean), CHUNK_PAIRS):
-        part = torch.from_numpy(clean[start : start + CHUNK_PAIRS])
+        stop = min(start + CHUNK_PAIRS, len(clean))
+        indices = range(max(0, first_pair + start - back), first_pair + stop)
+        part = torch.from_numpy(known[offset + stop - len(indices) : offset + stop])
         part = part[:, None] if band == "infrared" else part.permute(0, 3, 1, 2)  # (T, C, H, W)
-        part = degrade_block(part, chain, draw, first_frame=first_pair + start, window=window)
+        part = degrade_block(part, chain, draw, indices=indices, window=window)
+        part = part[start - stop :]
         part = part[:, 0] if band == "infrared" else part.permute(0, 2, 3, 1)
-        made[start : start + CHUNK_PAIRS] = part.numpy()
+        made[start:stop] = part.numpy()
     return made
+
+
+def looked_back_at(
+    before: Mapping[Band, NDArray[np.uint8]],
+    block: Mapping[str, NDArray[Any]],
+    about: ClipAttributes,
+) -> dict[Band, NDArray[np.uint8]]:
+    """The last clean frames up to the end of `block` that the next one's degradations look at.
+
+    Args:
+        before: the same up to the beginning of `block`; empty at the beginning of a clip.
+        block: what `next_block` gave.
+        about: the clip.
+    """
+    kept: dict[Band, NDArray[np.uint8]] = {}
+    for band in BANDS:
+        chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
+        back = reach(chain, DegradationDraw(about.seed, about.clip, band)).frames_before
+        if back:
+            known = [before[band], block[band]] if band in before else [block[band]]
+            kept[band] = np.concatenate(known)[-back:].copy()
+    return kept
 
 
 def next_block(
@@ -111,6 +145,7 @@ def next_block(
     tone: ToneMapping | None,
     *,
     first_pair: int,
+    before: Mapping[Band, NDArray[np.uint8]],
 ) -> dict[str, NDArray[Any]]:
     """The frame arrays `names` of the next pairs of a clip, as they are stored.
 
@@ -121,6 +156,7 @@ def next_block(
         about: the clip.
         tone: counts to grey levels; None for 8-bit infrared.
         first_pair: index in the clip of the block's first pair.
+        before: clean frames before it, as `looked_back_at` keeps them.
     """
     pairs = min(SHARD_PAIRS, about.pairs - first_pair)
     block: dict[str, NDArray[Any]] = {}
@@ -133,5 +169,7 @@ def next_block(
         block["infrared"] = levels(block["infrared_counts"], tone)
     for band in BANDS:
         if (name := f"{band}_degraded") in names and name not in block:
-            block[name] = degraded(block[band], band, about, first_pair=first_pair)
+            block[name] = degraded(
+                block[band], band, about, first_pair=first_pair, before=before.get(band)
+            )
     return {name: block[name] for name in names}

@@ -16,7 +16,14 @@ from pipeline.sync_motion import (
     agreement,
     find_view,
 )
-from pipeline.workspace import Workspace, load, load_arrays, save, save_arrays
+from pipeline.workspace import (
+    Workspace,
+    has_arrays,
+    load,
+    load_arrays,
+    save,
+    save_arrays,
+)
 from schemas.base import fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.errors import SyncError, WorkspaceError
@@ -262,9 +269,13 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
     identity = sync_fingerprint(plan, upstream.fingerprint)
     path, pairs_path = workspace.facts(recording.id, "sync"), workspace.pairs(recording.id)
     saved = load(path, SyncFacts)
-    if saved is not None and saved.fingerprint == identity and pairs_path.exists():
+    if (
+        saved is not None
+        and saved.fingerprint == identity
+        and has_arrays(pairs_path, fingerprint=identity)
+    ):
         return saved
-    signals = load_arrays(workspace.signals(recording.id))
+    signals = load_arrays(workspace.signals(recording.id), fingerprint=upstream.fingerprint)
     source: Literal["estimated", "declared", "registered"] = "estimated"
     if recording.registered:
         source, fit = "registered", ClockFit(0.0, 0.0, 1.0)
@@ -300,6 +311,8 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
             "infrared_times_s": signals["infrared_times_s"][pairs.infrared_frames],
         },
         pairs_path,
+        workspace,
+        fingerprint=identity,
     )
-    save(facts, path)
+    save(facts, path, workspace)
     return facts

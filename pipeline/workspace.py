@@ -1,23 +1,34 @@
 """Where everything lies under `work/`, and how small records are saved whole or not at all."""
 
+import hashlib
 import io
-import os
-import zipfile
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from schemas.base import StrictModel
+from pipeline.durable import make_folder, rename, write_whole
+from pipeline.lease import LEASE_DURATION_S, held_lease, lease_lost
+from schemas.base import Fingerprint, StrictModel
 from schemas.errors import WorkspaceError
 
 M = TypeVar("M", bound=StrictModel)
+
+SEAL = re.compile(rb',\n  "sha256": "[0-9a-f]{64}"\n\}\n\Z')
+"""How a sealed record ends."""
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+"""At the end of an npz, of all that is before it; readers of zip files pass over it."""
+
+BOUND_TO = "fingerprint"
+"""Member of an npz that says whose facts its arrays belong to."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,8 @@ class Workspace:
     """The folder a dataset is built in; every path below it is named here."""
 
     root: Path
+    build: str | None = None
+    """Token of the lease under which its holder writes; None where nobody else can be writing."""
 
     def facts(self, recording: str, stage: str) -> Path:
         """The JSON record of one stage of a recording."""
@@ -49,72 +62,151 @@ class Workspace:
 
     @property
     def staging(self) -> Path:
-        """Unsealed work; whatever a dead build left here is debris."""
-        return self.root / "staging"
+        """Unsealed work, of this holder of the lease alone; what dead ones left is debris."""
+        return self.root / "staging" / (self.build or "")
+
+    def staged(self, name: str) -> Path:
+        """A path in the staging folder for something to be made.
+
+        Raises:
+            WorkspaceError: another process took the workspace over.
+        """
+        if self.build is None:
+            self.staging.mkdir(parents=True, exist_ok=True)
+        elif not self.staging.is_dir():
+            raise lease_lost(self.root)
+        return self.staging / name
 
     def release(self, version: str) -> Path:
         """The folder of a release."""
         return self.root / "releases" / version
 
+    def set_aside(self, store: Path) -> Path:
+        """Move a damaged store out of the way, and say where it is kept."""
+        place = store.relative_to(self.root / "clips")
+        taken = [self.root / "damaged" / place]
+        while taken[-1].exists():
+            taken.append(taken[0].with_name(f"{place.stem}.{len(taken)}{place.suffix}"))
+        make_folder(taken[-1].parent)
+        rename(store, taken[-1])
+        return taken[-1]
+
+    def set_aside_stores(self) -> list[str]:
+        """Every store that was set aside and nobody has deleted yet, below the root."""
+        found = self.root.glob("damaged/*/*")
+        return sorted(store.relative_to(self.root).as_posix() for store in found)
+
     @contextmanager
-    def owned(self) -> Iterator[None]:
-        """Hold the workspace for writing; the system frees it when the holder dies.
+    def owned(self, *, lease_duration_s: float = LEASE_DURATION_S) -> Iterator["Workspace"]:
+        """Hold the workspace for writing; write by the workspace that this gives, not by this one.
+
+        Args:
+            lease_duration_s: silence after which a holder passes for dead.
 
         Raises:
-            WorkspaceError: another process is writing to it.
+            WorkspaceError: another process is writing to it, or took it over in the meantime.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.root / ".lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise WorkspaceError(
-                f"{self.root} is being written to by another twinband; wait for it to finish"
-            ) from error
+        staging = self.root / "staging"
+        with held_lease(self.root, staging, duration_s=lease_duration_s) as own:
+            yield replace(self, build=own.name)
 
 
-def save(record: StrictModel, path: Path) -> None:
-    """Write `record` as JSON; a reader never sees half of it."""
-    _write_whole(path, (record.model_dump_json(indent=2) + "\n").encode())
+def save(record: StrictModel, path: Path, workspace: Workspace | None = None) -> None:
+    """Write `record` as JSON; a reader never sees half of it.
+
+    Args:
+        record: what to write.
+        path: of the file.
+        workspace: in whose staging folder the file lies until it is whole, and whose records are
+            sealed by their hash, so that `load` finds any change; None: beside `path`, unsealed.
+    """
+    content = (record.model_dump_json(indent=2) + "\n").encode()
+    _write(path, content if workspace is None else _sealed(content), workspace)
 
 
 def load(path: Path, schema: type[M]) -> M | None:
-    """The record at `path`, or None where there is none that fits the schema."""
+    """The record at `path`; None where there is none, or it fits neither schema nor seal."""
     try:
-        return schema.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        if seal := SEAL.search(content):
+            body = content[: seal.start()] + b"\n}\n"
+            content = body if _sealed(body) == content else b""
+        return schema.model_validate_json(content)
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def save_arrays(arrays: dict[str, NDArray[np.generic]], path: Path) -> None:
-    """Write named arrays as npz; a reader never sees half of it."""
+def _sealed(content: bytes) -> bytes:
+    """JSON of a record, with the hash of what it was without it as its last member."""
+    digest = hashlib.sha256(content).hexdigest()
+    return content.removesuffix(b"\n}\n") + f',\n  "sha256": "{digest}"\n}}\n'.encode()
+
+
+def save_arrays(
+    arrays: dict[str, NDArray[np.generic]],
+    path: Path,
+    workspace: Workspace | None = None,
+    *,
+    fingerprint: Fingerprint,
+) -> None:
+    """Write named arrays as npz; a reader never sees half of it.
+
+    Args:
+        arrays: what to write.
+        path: of the file.
+        workspace: in whose staging folder the file lies until it is whole; None: beside `path`.
+        fingerprint: of the facts that the arrays belong to.
+    """
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    _write_whole(path, buffer.getvalue())
+    np.savez(buffer, allow_pickle=False, **arrays, **{BOUND_TO: np.array(fingerprint)})
+    content = buffer.getvalue()
+    _write(path, content + hashlib.sha256(content).digest(), workspace)
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+def load_arrays(
+    path: Path, *, fingerprint: Fingerprint | None = None
+) -> dict[str, NDArray[np.generic]]:
     """The arrays saved at `path`.
 
+    Args:
+        path: of the file.
+        fingerprint: of the facts that they have to belong to; None: of any.
+
     Raises:
-        WorkspaceError: there are none, or the file is damaged.
+        WorkspaceError: there are none, the file is damaged, or belongs to other facts.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise WorkspaceError(f"{path}: {error}; delete it and build again") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise WorkspaceError(f"{path}: {error.strerror}; build the recording again") from error
+    content, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise WorkspaceError(f"{path}: damaged; delete it and build again")
+    with np.load(io.BytesIO(content), allow_pickle=False) as saved:
+        arrays = {name: saved[name] for name in saved.files}
+    bound_to = str(arrays.pop(BOUND_TO, ""))
+    if fingerprint not in (None, bound_to):
+        raise WorkspaceError(
+            f"{path}: belongs to facts of the fingerprint {bound_to or 'unknown'}, not "
+            f"{fingerprint}; build the recording again"
+        )
+    return arrays
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write, sync, then rename, so that `path` holds all of `content` or what it held before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def has_arrays(path: Path, *, fingerprint: Fingerprint) -> bool:
+    """Whether undamaged arrays that belong to these facts lie at `path`."""
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        load_arrays(path, fingerprint=fingerprint)
+    except WorkspaceError:
+        return False
+    return True
+
+
+def _write(path: Path, content: bytes, workspace: Workspace | None) -> None:
+    name = f"{path.name}.{uuid4().hex}.partial"
+    if workspace is not None:
+        unfinished = workspace.staged(name)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{name}")
+    write_whole(path, content, unfinished)

@@ -21,6 +21,10 @@ class SyncError(TwinbandError):
     """No trustworthy relation between the two cameras' clocks was found."""
 
 
+class CalibrateError(TwinbandError):
+    """Calibration footage cannot be looked at, or does not belong to the rig."""
+
+
 class RegisterError(TwinbandError):
     """No trustworthy mapping between the two images was found."""
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel
+from schemas.catalog import Lens
 
 Stage = Literal["ingest", "sync", "register", "degrade", "shard", "publish", "review"]
 
@@ -109,6 +110,14 @@ class ClipQuality(StrictModel):
     registration_confidence: float
 
 
+class LevelSums(StrictModel):
+    """Exact sums over samples in grey levels; those of several clips add up."""
+
+    samples: int = 0
+    levels: int = 0
+    squared_levels: int = 0
+
+
 class ClipFacts(StrictModel):
     """One clip that was cut and sealed."""
 
@@ -119,7 +128,12 @@ class ClipFacts(StrictModel):
     width: int
     height: int
     root_hash: Sha256
+    homography: Matrix3x3 = Field(description="Visible pixels to infrared pixels.")
+    offset_s: float
+    drift_ppm: float
     quality: ClipQuality
+    infrared_levels: LevelSums = Field(description="Over the valid pixels of the clean frames.")
+    visible_levels: LevelSums = Field(description="The same of the luma.")
 
 
 class LeftOut(StrictModel):
@@ -143,6 +157,80 @@ class ShardFacts(StrictModel):
 
     recording: Slug
     fingerprint: Fingerprint
+    sources: dict[str, Sha256] = Field(
+        {}, description="Of every file of the recording, by its place there; none of a rejection."
+    )
     clips: tuple[ClipFacts, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     rejection: Rejection | None = None
+
+
+class Checkerboard(StrictModel):
+    """The board of calibration footage."""
+
+    columns: int = Field(ge=3, le=100, description="Inner corners a row.")
+    rows: int = Field(ge=3, le=100, description="Inner corners a column.")
+    square_mm: float | None = Field(
+        None, gt=0, description="Side of a square; scales distances alone, never the lens."
+    )
+
+
+class LensDeviations(StrictModel):
+    """Standard deviations of a lens' numbers, as the corners' scatter leaves them; pixels."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    k1: float
+    k2: float
+    p1: float
+    p2: float
+    k3: float = Field(description="0 where k3 is held at 0.")
+
+
+class BoardView(StrictModel):
+    """One frame on which the board was found."""
+
+    source: str = Field(description="A video's frame by index, or the name of an image.")
+    left_out: str | None = Field(None, description="Why it had no say; None: it had.")
+    mean_residual_px: float | None = Field(
+        None, description="Mean distance of its corners from where the lens puts them."
+    )
+    max_residual_px: float | None = None
+    tilt_deg: float | None = Field(None, description="Between the board and the image plane.")
+    distance_m: float | None = Field(None, description="None where no square_mm was given.")
+
+
+class CameraCalibration(StrictModel):
+    """A camera's lens as its checkerboard footage tells it, or why the footage cannot."""
+
+    accepted: bool
+    reasons: tuple[str, ...] = Field((), description="Why not, and what to do; all at once.")
+    footage: str
+    board: Checkerboard
+    width: int
+    height: int
+    looked_at: int = Field(description="Frames in which the board was sought.")
+    found: int = Field(description="Frames in which it was found.")
+    used: int = Field(description="Views that the lens rests on.")
+    lens: Lens | None = Field(None, description="Best fit, also of most refused footage.")
+    deviations: LensDeviations | None = None
+    mean_residual_px: float | None = Field(
+        None, description="Reprojection error: mean over all corners of the views used."
+    )
+    coverage: tuple[tuple[int, ...], ...] = Field(
+        description="Corners of the views used in every cell of the image, row by row."
+    )
+    coverage_share: float = Field(ge=0, le=1, description="Cells that hold a corner.")
+    views: tuple[BoardView, ...] = ()
+
+
+class CalibrationFacts(StrictModel):
+    """The cameras of a rig that were calibrated; the answer of `twinband calibrate`."""
+
+    accepted: bool = Field(description="Whether every camera that was filmed is determined.")
+    rig: Slug
+    catalog: str
+    infrared: CameraCalibration | None = Field(None, description="None: not filmed.")
+    visible: CameraCalibration | None = Field(None, description="None: not filmed.")

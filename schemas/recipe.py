@@ -1,34 +1,34 @@
 """What we choose: one section per stage, each number with its unit and its source."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.base import StrictModel
+from schemas.degradations import (
+    BadPixels,
+    Degradation,
+    DroppedFrames,
+    FixedPatternDrift,
+    GainAndOffset,
+    GaussianBlur,
+    Haze,
+    ImpulseNoise,
+    JpegCompression,
+    LowContrast,
+    LowLight,
+    Misregistration,
+    MotionBlur,
+    Rain,
+    RepeatedFrames,
+    StripeNoise,
+    ToneCurve,
+    VideoCompression,
+)
+from schemas.ranges import ordered
 
-
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    low, high = bounds
-    if low > high:
-        raise ValueError(f"the range [{low}, {high}] runs backwards; put the smaller number first")
-    return bounds
-
-
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Range = Annotated[tuple[float, float], AfterValidator(ordered)]
 """Lowest and highest value of a uniform draw; equal ends fix the value."""
-
-
-NoiseRange = Annotated[
-    tuple[Annotated[float, Field(ge=0, le=64)], Annotated[float, Field(ge=0, le=64)]],
-    AfterValidator(_ordered),
-]
-"""Standard deviations in grey levels; four times 64 already spans all 256 of them."""
-
-BlurRange = Annotated[
-    tuple[Annotated[float, Field(ge=0, le=16)], Annotated[float, Field(ge=0, le=16)]],
-    AfterValidator(_ordered),
-]
-"""Standard deviations in pixels; the widest blur measured is 2 (CAPTURE.md section 1)."""
 
 
 class IngestRecipe(StrictModel):
@@ -86,36 +86,56 @@ class RegisterRecipe(StrictModel):
     )
 
 
-class StripeNoise(StrictModel):
-    """Static column stripes and white noise, in grey levels of 0..255 (CAPTURE.md section 1)."""
+DegradePreset = Literal["m3svd", "m3svd-release", "night", "weather", "handheld", "radio-link"]
 
-    kind: Literal["stripe-noise"] = "stripe-noise"
-    stripe_sigma_levels: NoiseRange = Field(
-        (7.0, 12.0), description="Standard deviation of the column offsets, drawn once a clip."
-    )
-    white_sigma_levels: NoiseRange = Field(
-        (9.0, 14.0), description="Standard deviation of the noise new in every frame."
-    )
-
-
-class GaussianBlur(StrictModel):
-    """Isotropic blur, the same in every frame of a clip (CAPTURE.md section 1)."""
-
-    kind: Literal["gaussian-blur"] = "gaussian-blur"
-    sigma_px: BlurRange = Field((1.0, 2.0), description="Standard deviation, pixels, one a clip.")
-
-
-Degradation = Annotated[StripeNoise | GaussianBlur, Field(discriminator="kind")]
+DEGRADE_PRESETS: dict[DegradePreset, dict[str, tuple[Degradation, ...]]] = {
+    "m3svd": {"infrared": (StripeNoise(),), "visible": (GaussianBlur(),)},
+    "m3svd-release": {
+        "infrared": (ToneCurve(), StripeNoise()),
+        "visible": (GaussianBlur(), GainAndOffset()),
+    },
+    "night": {
+        "infrared": (LowContrast(), FixedPatternDrift(), BadPixels()),
+        "visible": (LowLight(),),
+    },
+    "weather": {
+        "infrared": (LowContrast(), GaussianBlur(sigma_px=(0.5, 1.0))),
+        "visible": (Haze(), Rain()),
+    },
+    "handheld": {
+        "infrared": (MotionBlur(path_px=(2.0, 6.0)), StripeNoise(strength=(0.3, 0.6))),
+        "visible": (MotionBlur(), Misregistration(), JpegCompression()),
+    },
+    "radio-link": {
+        "infrared": (VideoCompression(), ImpulseNoise(), RepeatedFrames()),
+        "visible": (VideoCompression(), ImpulseNoise(), DroppedFrames()),
+    },
+}
+"""Chains with a name. m3svd has the published degradations; m3svd-release adds the tone of the
+authors' files, which may not belong to them (CAPTURE.md section 1). The others put together what
+meets a rig at night, in bad weather, in the hand, and behind a poor radio link."""
 
 
 class DegradeRecipe(StrictModel):
     """What is done to clean frames to obtain degraded ones, in this order."""
 
-    infrared: tuple[Degradation, ...] = (StripeNoise(),)
-    visible: tuple[Degradation, ...] = (GaussianBlur(),)
+    preset: DegradePreset = Field(
+        "m3svd", description="The chains of the bands that are not given."
+    )
+    infrared: tuple[Degradation, ...] = DEGRADE_PRESETS["m3svd"]["infrared"]
+    visible: tuple[Degradation, ...] = DEGRADE_PRESETS["m3svd"]["visible"]
     materialise: bool = Field(
         True, description="Store degraded frames; otherwise the loader makes the same ones."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        preset = given.get("preset", "m3svd")
+        known = isinstance(preset, str) and preset in DEGRADE_PRESETS
+        return {**DEGRADE_PRESETS[preset], **given} if known else given
 
 
 class ShardRecipe(StrictModel):

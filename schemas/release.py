@@ -1,13 +1,16 @@
 """A release: an immutable, versioned list of clips."""
 
 import hashlib
-from typing import Literal, Self
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, JsonValue, ValidationError
 
 from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel, Version, canonical_json
-from schemas.catalog import Dataset, Split, SplitRule
-from schemas.facts import ClipQuality, Rejection
+from schemas.catalog import Dataset, Rig, Split, SplitRule
+from schemas.errors import ReleaseError
+from schemas.facts import ClipQuality, Rejection, Stage
 from schemas.recipe import Recipe
 from schemas.store import StoredFile
 
@@ -15,6 +18,21 @@ MANIFEST_NAME = "release.json"
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 """Every split, in the order people name them."""
+
+UNHASHED = ("version", "root_hash", "files")
+"""Sections of a release that its root hash does not stand for."""
+
+RESTORE = "bring back a copy, or delete its folder and make the release again"
+
+Declarable = Literal["fps", "registered", "offset_s", "homography"]
+"""What a recording may declare instead of having it measured."""
+
+
+class ClipSource(StrictModel):
+    """One of the files that a clip was made from."""
+
+    path: str = Field(description="Below the data root, as the catalog names it.")
+    sha256: Sha256
 
 
 class ReleaseClip(StrictModel):
@@ -40,6 +58,12 @@ class ReleaseClip(StrictModel):
     offset_s: float
     drift_ppm: float
     quality: ClipQuality
+    sources: dict[str, ClipSource] = Field(
+        {}, description="Every file of the recording, by its place there; empty: not noted."
+    )
+    declared: tuple[Declarable, ...] = Field(
+        (), description="What the recording declared; the rest was measured."
+    )
 
 
 class BandStatistics(StrictModel):
@@ -66,6 +90,10 @@ class Release(StrictModel):
     splits: SplitRule
     clips: tuple[ReleaseClip, ...] = Field(description="Sorted by clip.")
     rejections: tuple[Rejection, ...]
+    rigs: tuple[Rig, ...] = Field((), description="Those of the clips, sorted; empty: not noted.")
+    stage_versions: dict[Stage, int] = Field(
+        {}, description="Of the code that made the clips; empty: not noted."
+    )
     statistics: Statistics | None = Field(description="None where no clip is in the train split.")
     root_hash: Sha256
     files: tuple[StoredFile, ...] = Field(
@@ -81,13 +109,106 @@ class Release(StrictModel):
 
     def content_hash(self) -> str:
         """The sha256 that `root_hash` must be."""
-        content = self.model_dump(mode="json", exclude={"version", "root_hash", "files"})
-        content["dataset"].pop("data_root")
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return content_hash(self.model_dump(mode="json"))
 
     def sealed(self) -> Self:
         """The same release with its root hash computed."""
         return self.model_copy(update={"root_hash": self.content_hash()})
+
+    @classmethod
+    def read(cls, content: bytes) -> Self:
+        """The release of a release.json, proven by its root hash.
+
+        The hash is taken of what is written, so that a release made before a field was thought of
+        is still proven by its own.
+
+        Raises:
+            ReleaseError: the content was changed, or is no release; the file's name is to be put
+                before the message.
+        """
+        try:
+            document = json.loads(content)
+            if not isinstance(document, dict) or not isinstance(document.get("dataset"), dict):
+                raise ReleaseError(f"is no release; {RESTORE}")
+            found = content_hash(document)
+        except (ValueError, RecursionError) as error:
+            raise ReleaseError(f"is no release: {error}; {RESTORE}") from error
+        if document.get("root_hash") != found:
+            raise ReleaseError(
+                f"was changed after it was released: its content has the root hash {found} and its "
+                f"root_hash is {document.get('root_hash')}; {RESTORE}"
+            )
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "content"
+            raise ReleaseError(
+                f"was written by another version of twinband: {where}: {first['msg']}; "
+                "read it with that version, or with a newer one"
+            ) from error
+
+
+def content_hash(document: Mapping[str, Any]) -> str:
+    """The sha256 of all that a release's root hash stands for.
+
+    Args:
+        document: the release as JSON values, with a mapping `dataset`.
+    """
+    content = {name: value for name, value in document.items() if name not in UNHASHED}
+    content["dataset"] = {
+        name: value for name, value in document["dataset"].items() if name != "data_root"
+    }
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+ChangeKind = Literal["recipe", "source", "declared", "code", "measured", "rejection", "unexplained"]
+
+
+class Change(StrictModel):
+    """One thing that two releases have differently."""
+
+    kind: ChangeKind
+    what: str = Field(description="A dotted path, or a property of something named.")
+    old: JsonValue = Field(description="null: there was none.")
+    new: JsonValue = Field(description="null: there is none.")
+
+
+class ClipDiff(StrictModel):
+    """A clip that one of two releases lacks or has differently."""
+
+    clip: Slug
+    recording: Slug
+    why: tuple[Change, ...]
+    effects: tuple[str, ...] = Field(
+        (), description="Measured fields and arrays that came out otherwise."
+    )
+
+
+class ReleaseDiff(StrictModel):
+    """What a release has otherwise than an older one, and why; clips are sorted by name."""
+
+    old: Version
+    new: Version
+    old_root_hash: Sha256
+    new_root_hash: Sha256
+    release: tuple[Change, ...] = Field(description="In all but the clips.")
+    added: tuple[ClipDiff, ...]
+    removed: tuple[ClipDiff, ...]
+    changed: tuple[ClipDiff, ...]
+    unchanged: int
+
+    def is_empty(self) -> bool:
+        """Whether both hold the same."""
+        return not (self.release or self.added or self.removed or self.changed)
+
+
+class Garbage(StrictModel):
+    """Something in a workspace that nothing names any more."""
+
+    path: str = Field(description="Below the root of the workspace.")
+    kind: Literal["clip", "facts", "debris"]
+    size_bytes: int
 
 
 class Publication(StrictModel):

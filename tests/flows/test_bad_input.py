@@ -1,5 +1,6 @@
 """What `twinband build` says of input it cannot use, and of a disk that is full."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -228,6 +229,39 @@ def test_a_full_disk_is_told_in_one_line_and_the_build_goes_on_once_there_is_roo
     assert "No space left on device" in full.document["error"][0]
     assert roomy.code == 0, roomy.complaints
     assert quay_store(work) == quay_store(built.work)
+
+
+FAILING = """
+import os, sys
+def fail(event, arguments):
+    if event == "twinband.written" and "pairs.npz" in str(arguments[0]):
+        raise OSError(int(sys.argv[1]), os.strerror(int(sys.argv[1])), str(arguments[0]))
+sys.addaudithook(fail)
+from flows.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EDQUOT])
+def test_a_failing_disk_and_a_used_up_quota_are_told_in_one_line_and_the_build_goes_on_later(
+    built: Built, tmp_path: Path, server: str, error: int
+) -> None:
+    catalog, work = quay_catalog(built.footage, tmp_path), tmp_path / "work"
+    _, *arguments = build_command(catalog, work)
+
+    failing = (sys.executable, "-c", FAILING, str(error), *arguments)
+    with running(*failing, PREFECT_API_URL=server) as command:
+        failed = command.answer()
+    later = build(catalog, work, PREFECT_API_URL=server)
+
+    assert failed.code == 1
+    assert "Traceback" not in failed.complaints
+    (line,) = failed.document["error"]
+    assert "pairs.npz" in line
+    assert os.strerror(error) in line
+    assert later.code == 0, later.complaints
+    assert quay_store(work) == quay_store(built.work)
+    assert debris(work) == []
 
 
 def test_a_file_that_may_not_grow_is_told_in_one_line_and_the_build_goes_on_once_it_may(

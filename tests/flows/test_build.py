@@ -1,7 +1,6 @@
 """`twinband build` does what is left to do, and can be stopped at any moment."""
 
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,10 +126,10 @@ def test_a_video_with_other_content_under_its_old_name_is_built_again(
 Moment = Callable[[Path], bool]
 
 MOMENTS: dict[str, Moment] = {
-    "the workspace is locked": lambda work: (work / ".lock").exists(),
+    "the workspace is held": lambda work: any(work.glob("staging/*/holder.json")),
     "the first facts stand": lambda work: any(work.glob("facts/*/ingest.json")),
-    "a store is begun": lambda work: any(work.glob("staging/*")),
-    "a shard is written": lambda work: any(work.glob("staging/*/visible/c/0/**/*")),
+    "a store is begun": lambda work: any(work.glob("staging/*/*-000*")),
+    "a shard is written": lambda work: any(work.glob("staging/*/*/visible/c/0/**/*")),
     "the first store is sealed": lambda work: any(work.glob("clips/*/*.zarr")),
 }
 
@@ -155,26 +154,22 @@ def test_a_build_killed_and_run_again_gives_the_stores_of_an_undisturbed_one(
     assert debris(work) == []
 
 
-def test_of_two_builds_in_one_workspace_the_second_is_refused(
+def test_a_damaged_store_is_moved_aside_named_and_built_again(
     built: Built, tmp_path: Path, server: str
 ) -> None:
-    work = tmp_path / "work"
-    sessions = [harbour(registered("quay"))]
-    catalog = write_catalog(tmp_path / "catalog.yaml", built.footage, sessions)
-    with running(*build_command(catalog, work), PREFECT_API_URL=server) as first:
-        wait_until(lambda: any(work.glob("facts/*/*.json")), "the first build is under way")
-        first.process.send_signal(signal.SIGSTOP)
-        second = build(catalog, work)
-        first.process.send_signal(signal.SIGCONT)
-        answer = first.answer()
+    work = built.copy(tmp_path)
+    (store,) = sealed(work, "quay")
+    shard = next(path for path in sorted(store.glob("visible/c/**/*")) if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    aside = f"damaged/quay-000000/{store.name}"
 
-    assert second.code == 1
-    assert second.document["error"] == [
-        f"{work} is being written to by another twinband; wait for it to finish"
-    ]
-    assert "Traceback" not in second.complaints
-    assert answer.code == 0
-    assert tree(sealed(work, "quay")[0]) == tree(sealed(built.work, "quay")[0])
+    answer = build(built.catalog, work, PREFECT_API_URL=server)
+
+    assert answer.code == 0, answer.complaints
+    assert (answer.document["built"], answer.document["unchanged"]) == (1, 1)
+    assert answer.document["damaged"] == [aside]
+    assert tree(work / "clips") == tree(built.work / "clips")
+    assert len(tree(work / aside)) == len(tree(store))
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from pipeline.clip_seals import array_hashes
 from pipeline.clip_stores import ClipWriter
-from pipeline.degrade import Band, DegradationDraw, Window, degrade_block
+from pipeline.degrade import degrade_block
+from pipeline.degrade_draws import Band, DegradationDraw, Window
 from pipeline.workspace import Workspace, save
 from schemas.base import fingerprint
 from schemas.catalog import Dataset, Split, SplitRule
+from schemas.degradations import Degradation, GaussianBlur, StripeNoise
 from schemas.facts import ClipQuality
-from schemas.recipe import Degradation, DegradeRecipe, GaussianBlur, Recipe, StripeNoise
+from schemas.recipe import DegradeRecipe, Recipe
 from schemas.release import MANIFEST_NAME, Release, ReleaseClip
 from schemas.store import PROFILES, SHARD_PAIRS, ClipAttributes
 
@@ -94,7 +96,7 @@ def _degraded(
 ) -> torch.Tensor:
     window = Window(0, 0, *frames.shape[-2:])
     return degrade_block(
-        frames, chain, DegradationDraw(SEED, clip, band), first_frame=0, window=window
+        frames, chain, DegradationDraw(SEED, clip, band), indices=range(len(frames)), window=window
     )
 
 

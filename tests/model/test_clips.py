@@ -43,16 +43,14 @@ def own_shelf(tmp_path: Path) -> Shelf:
 def expected(shelf: Shelf, place: Placement, frames: int) -> dict[str, Tensor]:
     """The sample of a placement, cut from the frames that were planted."""
     cut = (
-        slice(place.first_pair, place.first_pair + frames),
+        slice(place.first_pair, place.first_pair + frames * place.interval, place.interval),
         slice(place.y, place.y + place.height),
         slice(place.x, place.x + place.width),
     )
     sample = {}
     for name in NAMES:
         block = torch.from_numpy(shelf.frames[place.clip][name][cut])
-        block = block.permute(0, 3, 1, 2) if block.dim() == 4 else block[:, None]
-        turns = ((0, place.is_reversed), (2, place.is_upside_down), (3, place.is_mirrored))
-        sample[name] = block.flip([axis for axis, turned in turns if turned])
+        sample[name] = block.permute(0, 3, 1, 2) if block.dim() == 4 else block[:, None]
     return sample
 
 
@@ -68,12 +66,18 @@ def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
     epoch=st.integers(0, 3),
     frames=st.integers(1, 9),
     crop=st.sampled_from([None, 1, 16, 40]),
-    augment=st.booleans(),
+    intervals=st.sampled_from([(1, 1), (1, 3), (2, 2), (4, 9)]),
 )
 def test_a_sample_is_the_slice_it_says_it_is(
-    shelf: Shelf, *, index: int, epoch: int, frames: int, crop: int | None, augment: bool
+    shelf: Shelf,
+    *,
+    index: int,
+    epoch: int,
+    frames: int,
+    crop: int | None,
+    intervals: tuple[int, int],
 ) -> None:
-    windows = ClipWindows(shelf.release, frames=frames, crop=crop, seed=5, augment=augment)
+    windows = ClipWindows(shelf.release, frames=frames, crop=crop, seed=5, intervals=intervals)
     windows.set_epoch(epoch)
 
     sample = windows[index]
@@ -83,7 +87,7 @@ def test_a_sample_is_the_slice_it_says_it_is(
     assert sample["infrared"].shape == (frames, 1, height, width)
     assert sample["visible"].shape == (frames, 3, height, width)
     assert crop is None or (height, width) == (crop, crop)
-    assert all(t.dtype == torch.uint8 and t.is_contiguous() for t in sample.values())
+    assert all(tensor.dtype == torch.uint8 for tensor in sample.values())
 
 
 def test_degraded_frames_made_while_reading_equal_the_stored_ones(tmp_path: Path) -> None:
@@ -137,13 +141,45 @@ def test_an_epoch_or_a_seed_changes_the_crops_and_comes_back_the_same(shelf: She
 def test_without_augmentation_nothing_is_turned_and_with_it_half_is(shelf: Shelf) -> None:
     plain, augmented = (ClipWindows(shelf.release, crop=16, augment=on) for on in (False, True))
 
-    def turns(windows: ClipWindows) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        places = [windows.placement(index) for index in range(PAIRS)]
-        return np.array([(p.is_mirrored, p.is_upside_down, p.is_reversed) for p in places])
+    codes = [augmented.placement(index).turn for index in range(PAIRS)]
+    parts = np.array([[code & bit > 0 for bit in (1, 2, 4, 8, 16)] for code in codes])
 
-    assert not turns(plain).any()
-    share = turns(augmented).mean(axis=0)
-    assert (np.abs(share - 0.5) < 4 * 0.5 / np.sqrt(PAIRS)).all()
+    assert {plain.placement(index).turn for index in range(PAIRS)} == {0}
+    assert "turn" not in plain[0]
+    assert [int(augmented[index]["turn"]) for index in range(5)] == codes[:5]
+    assert (np.abs(parts.mean(axis=0) - 0.5) < 4 * 0.5 / np.sqrt(PAIRS)).all()
+
+
+def test_only_square_samples_are_turned_by_quarters(shelf: Shelf) -> None:
+    windows = ClipWindows(shelf.release, crop=None, augment=True)
+
+    assert all(windows.placement(index).turn < 8 for index in range(PAIRS))
+
+
+def test_intervals_are_drawn_evenly_and_never_leave_the_clip(shelf: Shelf) -> None:
+    windows = ClipWindows(shelf.release, frames=3, crop=16, intervals=(1, 4))
+    places = [windows.placement(index) for index in range(PAIRS)]
+    pairs = {clip.clip: clip.pairs for clip in windows.clips}
+
+    assert {place.interval for place in places} == {1, 2, 3, 4}
+    assert all(p.first_pair + 2 * p.interval < pairs[p.clip] for p in places)
+
+
+def test_redrawn_degradations_belong_to_the_sample_and_its_epoch(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-000", materialise=False))
+    same_clip, redrawn = (
+        ClipWindows(shelf.release, crop=None, redraw=redraw) for redraw in (False, True)
+    )
+    first = redrawn[0]
+
+    redrawn.set_epoch(1)
+    second = redrawn[0]
+    redrawn.set_epoch(0)
+
+    assert same(first, redrawn[0])
+    assert torch.equal(first["infrared"], second["infrared"])
+    assert not torch.equal(first["infrared_degraded"], second["infrared_degraded"])
+    assert not torch.equal(first["infrared_degraded"], same_clip[0]["infrared_degraded"])
 
 
 @settings(deadline=None)
@@ -241,8 +277,8 @@ def test_a_release_opens_by_folder_by_file_and_where_it_was_published(
 
     for place in (shelf.release / MANIFEST_NAME, str(shelf.release), published):
         assert same(ClipWindows(place, crop=16)[12], wanted)
-    assert open_release(published)[1] == published
-    assert open_release(shelf.release)[1] == shelf.workspace.root
+    assert open_release(published)[1].root == published
+    assert open_release(shelf.release)[1].root == shelf.workspace.root
 
 
 def test_a_missing_or_edited_release_is_refused(own_shelf: Shelf) -> None:
@@ -323,4 +359,4 @@ def test_a_store_of_another_content_or_place_is_refused(own_shelf: Shelf) -> Non
     with pytest.raises(StoreError, match="outside of the release"):
         open_clip(root, clip.model_copy(update={"store": f"../{clip.store}"}))
     with pytest.raises(StoreError, match=r"No such file.*build it again"):
-        open_clip(root / "elsewhere", clip)
+        open_clip(root.within("elsewhere"), clip)

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +19,7 @@ from zarr.storage import LocalStore
 
 from model.shards import (
     Chain,
-    OpenShards,
     SealedArray,
-    Shard,
     checked_extents,
     decode_chunk,
     readable_chain,
@@ -43,6 +40,16 @@ import sys, numpy as np, zarr, zarrs
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 store, name, out = sys.argv[1:]
 np.save(out, zarr.open_array(f"{store}/{name}", mode="r")[...])
+"""
+
+
+READ_WITH_FEW_FILES = """
+import resource, sys
+from model.clips import ClipWindows
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+windows = ClipWindows(sys.argv[1], crop=16)
+samples = [windows[index] for index in range(len(windows))]
+print(len(samples), "samples of", 4 * len(windows.clips), "shards")
 """
 
 
@@ -132,20 +139,17 @@ def test_an_array_in_an_unknown_layout_is_left_to_zarr(shelf: Shelf) -> None:
     assert readable_chain(ArrayMetadata.model_validate_json(_json(big))) is None
 
 
-def test_few_open_files_are_enough_for_many_shards(shelf: Shelf) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-    try:
-        few = OpenShards()
-        clip = open_clip(shelf.workspace.root, shelf.clips()[0], few)
-        shard = _first_shard(clip)
-        keys = [(Path("elsewhere"), "infrared", number) for number in range(100)]
-        for key in keys:
-            few.keep(key, shard)
+def test_few_open_files_are_enough_for_many_shards(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, *(PlannedClip(f"dock-{n:03}") for n in range(30)))
 
-        assert [few.get(key) for key in keys] == [None] * 84 + [shard] * 16
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    read = subprocess.run(
+        [sys.executable, "-c", READ_WITH_FEW_FILES, str(shelf.release)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert read.stdout.strip() == "300 samples of 120 shards"
 
 
 def test_a_forked_process_reads_on_with_what_its_parent_mapped(shelf: Shelf) -> None:
@@ -289,14 +293,6 @@ def test_a_metadata_file_that_claims_a_trillion_elements_is_refused(
 
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document)
-
-
-def _first_shard(clip: OpenClip) -> Shard:
-    array = sealed_arrays(clip)["infrared"]
-    array.read((slice(0, 1), slice(0, 1), slice(0, 1)))
-    found = array.open_shards.get((array.folder, "infrared", 0))
-    assert found is not None
-    return found
 
 
 def _with_index(payload: bytes, entries: list[tuple[int, int]]) -> bytes:

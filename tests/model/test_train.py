@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing import (  # type: ignore[import-untype
 from torch import Tensor
 
 from model.checkpoint import load_checkpoint
+from model.loader import Batch
 from model.losses import LossTerms
 from model.train import (
-    Batch,
     batches,
     initial_network,
     learning_rate,
@@ -61,6 +61,12 @@ class MovingSquares:
 
     def set_epoch(self, epoch: int) -> None:
         self.epochs.append(epoch)
+
+    def state_dict(self) -> dict[str, object]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        assert state == {}
 
 
 def recipe(**choices: object) -> TrainingRecipe:

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.clip_stores import ClipWriter
 from pipeline.publish import run_release
+from pipeline.quality import QualitySums, with_block
 from pipeline.workspace import Workspace
 from schemas.catalog import Camera, Catalog, Dataset, Recording, Rig, Session, SplitRule
 from schemas.facts import ClipFacts, ClipQuality, ShardFacts
@@ -66,8 +68,10 @@ def build(workspace: Workspace, recording: Recording, *, seed: int) -> ShardFact
         seed=0,
         profile="default",
     )
-    with ClipWriter(workspace, attributes, list(clip_frames(seed))) as writer:
-        writer.write(clip_frames(seed))
+    frames = clip_frames(seed)
+    sums = with_block(QualitySums(), frames["infrared"], frames["visible"], valid_mask())
+    with ClipWriter(workspace, attributes, list(frames)) as writer:
+        writer.write(frames)
         manifest = writer.seal(time_s=np.arange(PAIRS) / FPS, valid=valid_mask())
     quality = ClipQuality(
         infrared_mean_levels=float(seed),
@@ -87,9 +91,15 @@ def build(workspace: Workspace, recording: Recording, *, seed: int) -> ShardFact
         width=WIDTH,
         height=HEIGHT,
         root_hash=manifest.root_hash,
+        homography=attributes.homography,
+        offset_s=attributes.offset_s,
+        drift_ppm=attributes.drift_ppm,
         quality=quality,
+        infrared_levels=sums.infrared,
+        visible_levels=sums.visible,
     )
-    return ShardFacts(recording=recording.id, fingerprint=digits, clips=(facts,))
+    hashes = {place: sha256(path.encode()).hexdigest() for place, path in recording.files()}
+    return ShardFacts(recording=recording.id, fingerprint=digits, sources=hashes, clips=(facts,))
 
 
 def make_recording(site: str, tags: Sequence[str] = ("day",)) -> Recording:

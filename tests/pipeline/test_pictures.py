@@ -5,7 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.degrade import DegradationDraw, Window, degrade_block
+from pipeline.degrade import degrade_block
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.pictures import (
     BACKGROUND,
     EDGE_COLOR,
@@ -149,7 +150,7 @@ def test_degraded_panels_show_what_a_loader_makes_of_that_pair() -> None:
         torch.from_numpy(clip[:, np.newaxis]),
         told.degrade.infrared,
         DegradationDraw(5, "walk-000", "infrared"),
-        first_frame=0,
+        indices=range(len(clip)),
         window=Window(0, 0, 80, 100),
     )
     np.testing.assert_array_equal(made["infrared_degraded"], expected[2, 0].numpy())

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.hub import read_release
-from pipeline.publish import run_release, spread, verify_release
+from pipeline.publish import run_release, spread
+from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace
 from schemas.errors import ReleaseError, StoreError
 from schemas.facts import Rejection, ShardFacts
@@ -117,7 +118,7 @@ def test_a_version_name_is_never_given_to_other_content(studio: Studio) -> None:
     before = tree(studio.workspace.release("v1.0.0"))
     studio.recordings[0] = make_recording("quay", ["night"])
 
-    with pytest.raises(ReleaseError, match=r"clip quay-walk-000 changed in tags.*next version"):
+    with pytest.raises(ReleaseError, match=r"changed quay-walk-000: tags.*next version"):
         studio.release()
 
     assert tree(studio.workspace.release("v1.0.0")) == before

@@ -202,7 +202,11 @@ def with_sync(root: Path) -> Workspace:
     )
     save(ingest, workspace.facts("gate", "ingest"))
     save(sync, workspace.facts("gate", "sync"))
-    save_arrays({"infrared_frames": np.arange(20)}, workspace.pairs("gate"))
+    save_arrays(
+        {"infrared_frames": np.arange(20)},
+        workspace.pairs("gate"),
+        fingerprint=sync.fingerprint,
+    )
     return workspace
 
 

@@ -14,18 +14,20 @@ from pydantic import BaseModel
 
 from pipeline.clip_seals import verify_clip
 from pipeline.clip_stores import open_clip
-from pipeline.degrade import DegradationDraw, Window, degrade_block
+from pipeline.degrade import degrade_block
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.ingest import run_ingest
 from pipeline.shard import run_shard, shard_fingerprint
 from pipeline.sync import run_sync
 from pipeline.tone import tone_mapped
 from pipeline.video_files import read_frames, write_image, write_video
-from pipeline.workspace import Workspace, load, save
+from pipeline.workspace import Workspace, load, load_arrays, save, save_arrays
 from schemas.base import Matrix3x3
 from schemas.catalog import Camera, Recording, RecordingPlan, Review, Rig, Timestamps
-from schemas.errors import ShardError, StoreError
+from schemas.degradations import StripeNoise
+from schemas.errors import ShardError, WorkspaceError
 from schemas.facts import IngestFacts, RegisterFacts, ShardFacts, SyncFacts
-from schemas.recipe import DegradeRecipe, Recipe, ShardRecipe, StripeNoise
+from schemas.recipe import DegradeRecipe, Recipe, ShardRecipe
 from schemas.store import ClipAttributes
 
 FPS = 25.0
@@ -100,6 +102,17 @@ def with_facts(
     )
     save(facts, workspace.facts(plan.recording.id, "register"))
     return facts
+
+
+def gapped_plan(root: Path) -> RecordingPlan:
+    """Film a recording of two clips: frames 0 to 8 and 12 to 29, a second apart."""
+    film(root, 30)
+    times_s = np.arange(30) / FPS
+    times_s[9:] += 1.0
+    times_s[12:] += 1.0  # frames 9 to 11 are too few for a clip
+    for band in ("infrared", "visible"):
+        write_times(root / f"{band}.csv", times_s)
+    return plan_of(root, timestamps=Timestamps(infrared="infrared.csv", visible="visible.csv"))
 
 
 def source(plan: RecordingPlan, band: str) -> Stream:
@@ -227,7 +240,7 @@ def test_degraded_frames_are_those_of_the_whole_clip_at_once(
             clean,
             getattr(plan.recipe.degrade, band),
             DegradationDraw(seed=11, clip="dock-000000", band=band),  # type: ignore[arg-type]  # one of the two literals
-            first_frame=0,
+            indices=range(len(clean)),
             window=Window(0, 0, HEIGHT, WIDTH),
         )
         found = torch.from_numpy(arrays[f"{band}_degraded"]).permute(axes)
@@ -288,15 +301,7 @@ def test_visible_frames_move_by_the_homography_and_both_are_cropped(
 def test_a_gap_parts_a_recording_into_clips_that_hold_their_own_frames(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    film(tmp_path / "data", 30)
-    times_s = np.arange(30) / FPS
-    times_s[9:] += 1.0  # the first clip: frames 0 to 8
-    times_s[12:] += 1.0  # too short: frames 9 to 11; the second clip: frames 12 to 29
-    for band in ("infrared", "visible"):
-        write_times(tmp_path / "data" / f"{band}.csv", times_s)
-    plan = plan_of(
-        tmp_path / "data", timestamps=Timestamps(infrared="infrared.csv", visible="visible.csv")
-    )
+    plan = gapped_plan(tmp_path / "data")
     with_facts(plan, workspace)
 
     facts = run_shard(plan, workspace)
@@ -347,18 +352,79 @@ def test_a_lost_store_is_made_again_with_the_same_bytes(workspace: Workspace, ro
     stored(workspace, again)
 
 
-def test_a_damaged_store_is_refused_by_name_rather_than_overwritten(
-    workspace: Workspace, root: Path
+def inodes(store: Path) -> dict[str, tuple[int, int]]:
+    stats = {path.name: path.stat() for path in store.rglob("*") if path.is_file()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_recording_stopped_between_its_clips_writes_only_what_is_missing(
+    workspace: Workspace, tmp_path: Path, missing: int
+) -> None:
+    plan = gapped_plan(tmp_path / "data")
+    with_facts(plan, workspace)
+    facts = run_shard(plan, workspace)
+    stores = [workspace.clip(clip.clip, clip.fingerprint) for clip in facts.clips]
+    workspace.facts("dock", "shard").unlink()
+    shutil.rmtree(stores[missing])
+    kept = inodes(stores[1 - missing])
+
+    again = run_shard(plan, workspace)
+
+    assert again == facts
+    assert inodes(stores[1 - missing]) == kept
+    stored(workspace, again)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "visible/c/0/0/0/0", "a shard of bytes"])
+def test_a_damaged_store_is_moved_aside_whole_and_written_anew(
+    workspace: Workspace, root: Path, file: str
 ) -> None:
     plan = plan_of(root)
     with_facts(plan, workspace)
-    (clip,) = run_shard(plan, workspace).clips
-    (workspace.clip(clip.clip, clip.fingerprint) / "manifest.json").unlink()
+    facts = run_shard(plan, workspace)
+    store = workspace.clip(facts.clips[0].clip, facts.clips[0].fingerprint)
+    damaged = store / "visible/c/0/0/0/0" if file == "a shard of bytes" else store / file
+    content = bytearray(damaged.read_bytes())
+    if file == "a shard of bytes":
+        content[100] ^= 1
+        damaged.write_bytes(content)
+        workspace.facts("dock", "shard").unlink()  # else nothing would look at the bytes
+    else:
+        damaged.unlink()
+    spoiled = {path.name for path in store.rglob("*")}
 
-    with pytest.raises(StoreError, match=r"dock-000000.*not sealed.*delete .* and build again"):
+    again = run_shard(plan, workspace)
+
+    (aside,) = workspace.set_aside_stores()
+    assert aside == f"damaged/dock-000000/{store.name}"
+    assert {path.name for path in (workspace.root / aside).rglob("*")} == spoiled
+    assert again == facts
+    stored(workspace, again)
+
+
+def test_a_store_damaged_twice_is_kept_twice(workspace: Workspace, root: Path) -> None:
+    plan = plan_of(root)
+    with_facts(plan, workspace)
+    for _ in range(2):
+        facts = run_shard(plan, workspace)
+        store = workspace.clip(facts.clips[0].clip, facts.clips[0].fingerprint)
+        (store / "manifest.json").write_text("{")
+
+    again = run_shard(plan, workspace)
+
+    assert again == facts
+    assert len(workspace.set_aside_stores()) == 2
+
+
+def test_pairs_of_other_facts_are_refused(workspace: Workspace, root: Path) -> None:
+    plan = plan_of(root)
+    with_facts(plan, workspace)
+    pairs = load_arrays(workspace.pairs("dock"))
+    save_arrays(pairs, workspace.pairs("dock"), fingerprint="cd" * 16)
+
+    with pytest.raises(WorkspaceError, match=r"pairs.npz: belongs to facts of .* cdcd"):
         run_shard(plan, workspace)
-
-    assert list(workspace.staging.iterdir()) == []
 
 
 def test_a_degraded_stream_that_ends_early_is_refused_and_leaves_nothing(
