@@ -10,7 +10,7 @@ WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check lint types bench golden torture clean
+.PHONY: setup demo test check lint types docs bench golden torture clean
 
 setup: $(READY)
 
@@ -43,6 +43,9 @@ $(BENCH_READY): tests/benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet -r $<
 	touch $@
+
+docs: $(READY)  ## the page and the picture book of degradations
+	$(RUN)/python -m flows.degradation_book docs
 
 golden: $(READY)  ## regenerate the pinned store layout; say why in CHANGELOG.md
 	$(RUN)/python -m tests.schemas.make_golden
