@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import product
 from typing import Annotated, Any, Literal, Self
 
@@ -76,49 +77,49 @@ class ArrayMetadata(ZarrPart):
     codecs: Annotated[tuple[_ShardingCodec], Field(strict=False)]
     storage_transformers: Annotated[tuple[()], Field(strict=False)] = ()
 
-    @property
+    @cached_property
     def shards(self) -> tuple[int, ...]:
         """Shape of a shard."""
         return self.chunk_grid.configuration.chunk_shape
 
-    @property
+    @cached_property
     def chunks(self) -> tuple[int, ...]:
         """Shape of a chunk inside a shard."""
         return self.codecs[0].configuration.chunk_shape
 
-    @property
+    @cached_property
     def chunk_codecs(self) -> tuple[Codec, ...]:
         """What encodes a chunk, in order."""
         return self.codecs[0].configuration.codecs
 
-    @property
+    @cached_property
     def chunk_bytes(self) -> int:
         """Length of a decoded chunk."""
         return math.prod(self.chunks) * ITEM_BYTES[self.data_type]
 
-    @property
+    @cached_property
     def ends_in_crc(self) -> bool:
         """Whether a chunk's own codecs append a CRC-32C to it."""
         return self.chunk_codecs[-1].name == "crc32c"
 
-    @property
+    @cached_property
     def chunks_per_shard(self) -> tuple[int, ...]:
         """How many chunks a shard has along each axis."""
         return tuple(whole // part for whole, part in zip(self.shards, self.chunks, strict=True))
 
-    @property
+    @cached_property
     def shard_counts(self) -> tuple[int, ...]:
         """How many shards the array has along each axis."""
         return tuple(
             math.ceil(length / part) for length, part in zip(self.shape, self.shards, strict=True)
         )
 
-    @property
+    @cached_property
     def index_bytes(self) -> int:
         """Length of the index that ends a shard, its checksum included."""
         return math.prod(self.chunks_per_shard) * INDEX_ENTRY_BYTES + CRC_BYTES
 
-    @property
+    @cached_property
     def checksums(self) -> int:
         """How many checksums CHECKSUMS_NAME has for this array."""
         return math.prod(self.shard_counts) * math.prod(self.chunks_per_shard)

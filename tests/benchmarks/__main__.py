@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks import bench_build, bench_loader, bench_releases, release_claims
+from tests.benchmarks import (
+    bench_build,
+    bench_degrade,
+    bench_loader,
+    bench_releases,
+    release_claims,
+)
 from tests.benchmarks.footage import prepare
 from tests.benchmarks.tables import Section, page
 from tests.conftest import M3SVD
@@ -48,9 +54,14 @@ def releases(setting: Setting) -> Section:
     return release_claims.section(bench_releases.CLIPS, setting.rounds)
 
 
+def degrade(setting: Setting) -> Section:
+    return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
+    "degrade": degrade,
     "releases": releases,
 }
 

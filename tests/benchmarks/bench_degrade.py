@@ -1,0 +1,118 @@
+"""What the m3svd preset costs a loader, beside the same in NumPy and OpenCV."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.degrade import degrade_block, reach, read_for_crop
+from pipeline.degrade_draws import Band, DegradationDraw, Window
+from schemas.recipe import DegradeRecipe
+from tests.benchmarks.measuring import Spread, alternating, calls_per_cpu_s
+from tests.benchmarks.tables import Claim, Section, Table
+
+PAIRS, CROP, HEIGHT, WIDTH = 7, 128, 480, 640
+
+STRIPE_SIGMA_LEVELS, WHITE_SIGMA_LEVELS, BLUR_SIGMA_PX = 9.5, 11.5, 1.5
+"""Middles of the preset's ranges."""
+
+HALO_PX = 6
+"""Of the blur in OpenCV: four sigmas, as its kernels for float32 have."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int = 3
+    cpu_s: float = 1.5
+
+
+def section(effort: Effort) -> Section:
+    """Both bands of a sample, and the two together."""
+    rng = np.random.default_rng(0)
+    infrared = rng.integers(40, 200, (PAIRS, HEIGHT, WIDTH)).astype(np.uint8)
+    visible = rng.integers(40, 200, (PAIRS, HEIGHT, WIDTH, 3)).astype(np.uint8)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    jobs: dict[str, Callable[[int], object]] = {
+        "ours infrared": lambda _: _ours(infrared, "infrared"),
+        "ours visible": lambda _: _ours(visible, "visible"),
+        "NumPy and OpenCV infrared": lambda _: _noise(infrared, rng),
+        "NumPy and OpenCV visible": lambda _: _blur(visible),
+    }
+    rates = alternating({name: _rate(job, effort) for name, job in jobs.items()}, effort.rounds)
+    costs_ms = {name: [1000 / value for value in spread.values] for name, spread in rates.items()}
+    both = {
+        who: Spread(
+            tuple(
+                1000 / (infrared_ms + visible_ms)
+                for infrared_ms, visible_ms in zip(
+                    costs_ms[f"{who} infrared"], costs_ms[f"{who} visible"], strict=True
+                )
+            )
+        )
+        for who in ("ours", "NumPy and OpenCV")
+    }
+    ratio = both["ours"].over(both["NumPy and OpenCV"])
+    header = ("band", "ours, samples per CPU-second", "NumPy and OpenCV", "ours, as a multiple")
+    rows = [
+        (
+            band,
+            str(rates[f"ours {band}"]),
+            str(rates[f"NumPy and OpenCV {band}"]),
+            str(rates[f"ours {band}"].over(rates[f"NumPy and OpenCV {band}"])),
+        )
+        for band in ("infrared", "visible")
+    ]
+    rows.append(("both", str(both["ours"]), str(both["NumPy and OpenCV"]), str(ratio)))
+    return Section(
+        title="Degrading",
+        method=(
+            f"The preset m3svd on {PAIRS} pairs of {CROP} x {CROP} pixels, one thread, of random "
+            "frames in memory. The alternative draws normal noise by NumPy and blurs by OpenCV, "
+            "in float32; it is not the same for other crops and orders, ours is, to the bit."
+        ),
+        claims=(Claim("the m3svd preset, both bands", ratio, ">=", 3),),
+        tables=(Table(header, tuple(rows)),),
+    )
+
+
+def _rate(job: Callable[[int], object], effort: Effort) -> Callable[[], Mapping[str, float]]:
+    def measure() -> Mapping[str, float]:
+        rate = calls_per_cpu_s(job, min_cpu_s=effort.cpu_s, warm_cpu_s=0.2, warm_calls=50)
+        return {"": rate}
+
+    return measure
+
+
+def _ours(frames: NDArray[np.uint8], band: Band) -> torch.Tensor:
+    recipe, draw = DegradeRecipe(), DegradationDraw(0, "clip", band)
+    chain = recipe.infrared if band == "infrared" else recipe.visible
+    clip = torch.from_numpy(frames)
+    clip = clip[:, None] if band == "infrared" else clip.permute(0, 3, 1, 2)
+    crop, halo_px = Window(100, 100, HEIGHT, WIDTH), reach(chain, draw).halo_px
+    read = read_for_crop(crop, height=CROP, width=CROP, halo_px=halo_px)
+    block = clip[..., read.rows, read.columns]
+    made = degrade_block(block, chain, draw, indices=range(PAIRS), window=read.window)
+    return read.keep(made)
+
+
+def _noise(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    crop = frames[:, 100 : 100 + CROP, 100 : 100 + CROP].astype(np.float32)
+    crop += rng.normal(0, STRIPE_SIGMA_LEVELS, (1, 1, CROP))
+    crop += rng.normal(0, WHITE_SIGMA_LEVELS, crop.shape)
+    return np.clip(np.round(crop), 0, 255).astype(np.uint8)
+
+
+def _blur(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    part = slice(100 - HALO_PX, 100 + CROP + HALO_PX)
+    kept = slice(HALO_PX, HALO_PX + CROP)
+    blurred = [
+        cv2.GaussianBlur(frame[part, part].astype(np.float32), (0, 0), BLUR_SIGMA_PX)[kept, kept]
+        for frame in frames
+    ]
+    return np.clip(np.round(np.stack(blurred)), 0, 255).astype(np.uint8)
