@@ -7,6 +7,7 @@ import torch
 from flows.progress import Show, silence
 from flows.publish import release_folder
 from model.clips import ClipWindows
+from model.places import is_address
 from model.train import TrainingResult, train
 from schemas.training import PRESETS, TrainingRecipe
 from schemas.yaml_files import load_yaml
@@ -22,7 +23,8 @@ def train_release(
     """Train on the train split of a release and leave weights and log in `run_folder`.
 
     Args:
-        release: a version of the workspace, or a folder that holds a release.json.
+        release: a version of the workspace, a folder that holds a release.json, or the address of
+            a published one (model/places.py).
         root: the workspace's folder.
         run_folder: where the run goes.
         recipe: the choices.
@@ -33,7 +35,7 @@ def train_release(
         StoreError, TrainError: a clip cannot be read, or training cannot go on.
     """
     windows = ClipWindows(
-        release_folder(release, root),
+        release if is_address(release) else release_folder(release, root),
         split="train",
         frames=recipe.frames,
         crop=recipe.crop,

@@ -50,6 +50,10 @@ class Placement:
     draw: str
     """Whose degradations: the clip's own, or those of this one sample."""
 
+    def pairs(self, frames: int) -> range:
+        """The pairs of a window of `frames`."""
+        return range(self.first_pair, self.first_pair + frames * self.interval, self.interval)
+
 
 class ClipWindows(Dataset[dict[str, Tensor]]):
     """Windows of a release's clips: one sample for each pair of the split, MODEL.md section 2.6.
@@ -90,7 +94,8 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
             augment: mirror, turn upside down and reverse in time, each half of the time, and turn
                 square samples by quarters.
             redraw: degrade each sample by draws of its own instead of the clip's, which the
-                recipe's seed decides; only where degraded frames are made at load.
+                recipe's seed decides; within a sample they hold together over time as a clip's do.
+                Degraded frames that were filmed or given, not made, stay what they are.
 
         Raises:
             ReleaseError: there is no release, or it is damaged.
@@ -269,25 +274,34 @@ def open_release(release: str | Path) -> tuple[Release, Place]:
 def read_band(clip: OpenClip, band: Band, place: Placement, frames: int) -> tuple[Tensor, Tensor]:
     """Clean and degraded frames of one band, uint8, shape (T, C, h, w), not turned.
 
-    Degraded frames are read where they are stored. Elsewhere they are made, from the crop and all
-    that it takes around it, so that they equal the crop of degraded whole frames.
+    Degraded frames are read where they are stored. Elsewhere, and where the sample has draws of its
+    own, they are made by the process that reads, from the crop and all that it takes around it, so
+    that they equal the crop of degraded whole frames.
 
     Raises:
         StoreError: the store is incomplete or damaged.
     """
     attributes, stored = clip.attributes, f"{band}_degraded"
-    wanted = range(place.first_pair, place.first_pair + frames * place.interval, place.interval)
-    crop = Window(place.y, place.x, attributes.height, attributes.width)
-    if stored in clip.arrays:
-        rows = slice(place.y, place.y + place.height)
-        columns = slice(place.x, place.x + place.width)
-        pairs = slice(wanted[0], wanted[-1] + 1)
-        clean = read_frames(clip, band, (pairs, rows, columns))
-        degraded = read_frames(clip, stored, (pairs, rows, columns))
-        return clean[:: place.interval], degraded[:: place.interval]
-    if attributes.degraded != "at-load":
+    is_given = stored in attributes.sources
+    is_redrawn = place.draw != place.clip and not is_given
+    if stored not in clip.arrays and (is_given or attributes.degraded == "materialised"):
         what = f"degraded frames are {attributes.degraded}, but there is no array {stored}"
         raise StoreError(store_fault(attributes.clip, clip.path, what))
+    if stored not in clip.arrays or is_redrawn:
+        return _made_band(clip, band, place, frames)
+    wanted = place.pairs(frames)
+    cut = (
+        slice(wanted[0], wanted[-1] + 1),
+        slice(place.y, place.y + place.height),
+        slice(place.x, place.x + place.width),
+    )
+    clean, degraded = read_frames(clip, band, cut), read_frames(clip, stored, cut)
+    return clean[:: place.interval], degraded[:: place.interval]
+
+
+def _made_band(clip: OpenClip, band: Band, place: Placement, frames: int) -> tuple[Tensor, Tensor]:
+    attributes, wanted = clip.attributes, place.pairs(frames)
+    crop = Window(place.y, place.x, attributes.height, attributes.width)
     chain = attributes.degrade.infrared if band == "infrared" else attributes.degrade.visible
     draw = DegradationDraw(attributes.seed, place.draw, band)
     needed = reach(chain, draw)

@@ -73,7 +73,8 @@ class WindowLoader:
 
     The sequence of windows is that of the seed and the epoch, whatever the number of workers, ranks
     and windows a batch. `state_dict` counts the batches that were handed out, not those that
-    workers have read ahead. The last batch of an epoch may be shorter; no window is left out.
+    workers have read ahead. The last batch of an epoch may be shorter; no window is left out, and
+    every rank has as many batches of the same sizes.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class WindowLoader:
         self._windows.set_epoch(sampler.epoch)
         for batch in _told_of_death(self._loader):
             windows = next(iter(batch.values())).shape[0]
-            sampler.start = min(sampler.positions, sampler.start + windows * self._share.ranks)
+            sampler.start += windows * self._share.ranks
             yield batch
         sampler.epoch += 1
         sampler.start = 0
@@ -145,13 +146,12 @@ class WindowLoader:
     def state_dict(self) -> dict[str, object]:
         """Where the next batch begins, as plain values; the same on every rank."""
         sampler = self._sampler
-        is_over = sampler.start >= sampler.positions
         return {
             "sampler_version": SAMPLER_VERSION,
             "seed": self._seed,
             "block": self._block,
-            "epoch": sampler.epoch + is_over,
-            "consumed": 0 if is_over else sampler.start,
+            "epoch": sampler.epoch + sampler.is_over,
+            "consumed": 0 if sampler.is_over else sampler.start,
             "windows": self._windows.state_dict(),
         }
 

@@ -92,9 +92,9 @@ class WindowSampler(Sampler[int]):
     """One rank's share of an epoch's windows, from any place of the epoch on.
 
     Position p of the epoch belongs to rank p mod ranks, so that all ranks together read the one
-    sequence of `WindowOrder` whatever their number. Where the windows do not divide evenly, the
-    last round is filled up from the beginning of the epoch: nothing is left out, and fewer windows
-    than there are ranks come twice.
+    sequence of `WindowOrder` whatever their number. What is left is read in rounds of a window a
+    rank; the last one is filled up from the beginning of the epoch: nothing is left out, every rank
+    reads as many, and fewer windows than there are ranks come twice.
     """
 
     def __init__(
@@ -133,18 +133,19 @@ class WindowSampler(Sampler[int]):
         """Position of the epoch that the next pass begins at; for all ranks together."""
 
     @property
-    def positions(self) -> int:
-        """Positions of an epoch, all ranks together: the windows, rounded up to whole rounds."""
-        return -(-self._length // self._ranks) * self._ranks
+    def is_over(self) -> bool:
+        """Whether every window of the epoch was read."""
+        return self.start >= self._length
 
     @property
     def own_positions(self) -> range:
-        """The positions of this rank that are left.
+        """The positions of this rank that are left, as many as every other rank's.
 
-        A run that resumes with another number of ranks may start in mid-round.
+        They end beyond the last window where the last round is filled up.
         """
+        rounds = -(-max(0, self._length - self.start) // self._ranks)
         first = self.start + (self._rank - self.start) % self._ranks
-        return range(first, self.positions, self._ranks)
+        return range(first, first + rounds * self._ranks, self._ranks)
 
     def __len__(self) -> int:
         return len(self.own_positions)

@@ -9,6 +9,7 @@ import os
 import resource
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -135,16 +136,21 @@ class SealedArray:
         array = self.metadata
         of_shard, of_rows, of_columns = array.chunks_per_shard[:3]
         pairs, rows, columns = (
-            _overlaps(part, size) for part, size in zip(cut, array.chunks, strict=False)
+            _overlaps(part.start, part.stop, size)
+            for part, size in zip(cut, array.chunks, strict=False)
         )
         shape = [part.stop - part.start for part in cut] + list(array.shape[3:])
         frames = np.empty(shape, array.data_type)
         buffer = np.empty(array.chunk_bytes, np.uint8)
+        decoded = buffer.view(array.data_type).reshape(array.chunks)
         for t, from_t, to_t in pairs:
             shard, first = self._shard(t // of_shard), t % of_shard * of_rows * of_columns
             for (y, from_y, to_y), (x, from_x, to_x) in product(rows, columns):
                 content = shard.chunk(first + y * of_columns + x, buffer)
-                chunk = content.view(array.data_type).reshape(array.chunks)
+                if content is buffer:
+                    chunk = decoded
+                else:
+                    chunk = content.view(array.data_type).reshape(array.chunks)
                 frames[to_t, to_y, to_x] = chunk[from_t, from_y, from_x]
         return frames
 
@@ -284,15 +290,14 @@ def _zstd_size(encoded: bytes) -> int:
     return size + 256 if size_bytes == 2 else size
 
 
-def _overlaps(part: slice, size: int) -> list[tuple[int, slice, slice]]:
-    """The chunks along one axis that `part` touches: number, where in the chunk, where in it."""
-    return [
+@lru_cache(maxsize=4096)
+def _overlaps(start: int, stop: int, size: int) -> tuple[tuple[int, slice, slice], ...]:
+    """The chunks along one axis from `start` to `stop`: number, where in the chunk, where there."""
+    return tuple(
         (
             number,
-            slice(max(part.start - number * size, 0), min(part.stop - number * size, size)),
-            slice(
-                max(number * size - part.start, 0), min((number + 1) * size, part.stop) - part.start
-            ),
+            slice(max(start - number * size, 0), min(stop - number * size, size)),
+            slice(max(number * size - start, 0), min((number + 1) * size, stop) - start),
         )
-        for number in range(part.start // size, (part.stop - 1) // size + 1)
-    ]
+        for number in range(start // size, (stop - 1) // size + 1)
+    )

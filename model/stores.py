@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -70,7 +71,7 @@ def open_clip(
     if PurePosixPath(clip.store).is_absolute() or ".." in PurePosixPath(clip.store).parts:
         raise StoreError(store_fault(clip.clip, path, "the store lies outside of the release"))
     try:
-        manifest = _parsed(place.content(MANIFEST_NAME))
+        manifest = _parsed(place.proven(MANIFEST_NAME, partial(_is_released, clip=clip)))
         if manifest is None or manifest.root_hash != clip.root_hash:
             what = f"{MANIFEST_NAME} is not the one that was released"
             raise StoreError(store_fault(clip.clip, path, what))
@@ -187,6 +188,12 @@ def _parsed(content: bytes) -> ClipManifest | None:
     except ValidationError:
         return None
     return manifest if manifest.is_consistent() else None
+
+
+def _is_released(content: bytes, clip: ReleaseClip) -> bool:
+    """Whether it is the manifest that was released."""
+    manifest = _parsed(content)
+    return manifest is not None and manifest.root_hash == clip.root_hash
 
 
 def store_fault(clip: str, path: object, what: str) -> str:

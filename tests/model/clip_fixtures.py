@@ -19,7 +19,7 @@ from schemas.degradations import Degradation, GaussianBlur, StripeNoise
 from schemas.facts import ClipQuality
 from schemas.recipe import DegradeRecipe, Recipe
 from schemas.release import MANIFEST_NAME, Release, ReleaseClip
-from schemas.store import PROFILES, SHARD_PAIRS, ClipAttributes
+from schemas.store import PROFILES, SHARD_PAIRS, ClipAttributes, SourceFacts
 
 Frames = dict[str, NDArray[Any]]
 
@@ -28,6 +28,7 @@ DEGRADE = DegradeRecipe(
     infrared=(StripeNoise(), GaussianBlur(sigma_px=(0.5, 1.0))),
     visible=(GaussianBlur(sigma_px=(1.0, 2.0)), StripeNoise()),
 )
+SOURCE = SourceFacts(path="dock.mkv", sha256="a" * 64, codec="ffv1", pixel_format="gray")
 QUALITY = ClipQuality(
     infrared_mean_levels=100,
     infrared_contrast_levels=30,
@@ -52,6 +53,9 @@ class PlannedClip:
     materialise: bool = True
     profile: PROFILES = "default"
     with_counts: bool = False
+    degrade: DegradeRecipe = DEGRADE
+    given: tuple[Band, ...] = ()
+    """Bands whose degraded frames were brought along."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,13 @@ def clean_frames(plan: PlannedClip) -> Frames:
     }
 
 
-def degraded_frames(clip: str, clean: Frames) -> Frames:
+def degraded_frames(clip: str, clean: Frames, degrade: DegradeRecipe = DEGRADE) -> Frames:
     """What the shard stage stores: whole frames degraded, time first, channels last."""
     infrared = torch.from_numpy(clean["infrared"])[:, None]
     visible = torch.from_numpy(clean["visible"]).permute(0, 3, 1, 2)
     return {
-        "infrared_degraded": _degraded(infrared, DEGRADE.infrared, clip, "infrared")[:, 0].numpy(),
-        "visible_degraded": _degraded(visible, DEGRADE.visible, clip, "visible")
+        "infrared_degraded": _degraded(infrared, degrade.infrared, clip, "infrared")[:, 0].numpy(),
+        "visible_degraded": _degraded(visible, degrade.visible, clip, "visible")
         .permute(0, 2, 3, 1)
         .numpy(),
     }
@@ -106,12 +110,16 @@ def write_release(root: Path, *plans: PlannedClip) -> Shelf:
     frames, clips = {}, []
     for plan in plans:
         clean = clean_frames(plan)
-        degraded = degraded_frames(plan.name, clean)
+        degraded = degraded_frames(plan.name, clean, plan.degrade)
         counts: Frames = {"infrared_counts": clean["infrared"].astype(np.uint16) * 257}
         frames[plan.name] = {**clean, **degraded, **counts}
         streams: Frames = {
             **clean,
-            **(degraded if plan.materialise else {}),
+            **{
+                name: stream
+                for name, stream in degraded.items()
+                if plan.materialise or name.removesuffix("_degraded") in plan.given
+            },
             **(counts if plan.with_counts else {}),
         }
         clips.append(_write_clip(workspace, plan, streams))
@@ -148,9 +156,9 @@ def _write_clip(workspace: Workspace, plan: PlannedClip, streams: Frames) -> Rel
         crop=(0, 0, plan.width, plan.height),
         offset_s=0,
         drift_ppm=0,
-        sources={},
-        degraded="materialised" if plan.materialise else "at-load",
-        degrade=DEGRADE,
+        sources={f"{band}_degraded": SOURCE for band in plan.given},
+        degraded="given" if plan.given else "materialised" if plan.materialise else "at-load",
+        degrade=plan.degrade,
         seed=SEED,
         profile=plan.profile,
     )

@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 
 from model.clips import ClipWindows, Placement, draw_words, open_release
 from model.stores import open_clip
+from schemas.degradations import BadPixels
 from schemas.errors import ReleaseError, StoreError, TrainError
+from schemas.recipe import DegradeRecipe
 from schemas.release import MANIFEST_NAME
 from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
 
@@ -165,8 +167,11 @@ def test_intervals_are_drawn_evenly_and_never_leave_the_clip(shelf: Shelf) -> No
     assert all(p.first_pair + 2 * p.interval < pairs[p.clip] for p in places)
 
 
-def test_redrawn_degradations_belong_to_the_sample_and_its_epoch(tmp_path: Path) -> None:
-    shelf = write_release(tmp_path, PlannedClip("dock-000", materialise=False))
+@pytest.mark.parametrize("materialise", [False, True])
+def test_redrawn_degradations_belong_to_the_sample_and_its_epoch(
+    tmp_path: Path, *, materialise: bool
+) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-000", materialise=materialise))
     same_clip, redrawn = (
         ClipWindows(shelf.release, crop=None, redraw=redraw) for redraw in (False, True)
     )
@@ -180,6 +185,39 @@ def test_redrawn_degradations_belong_to_the_sample_and_its_epoch(tmp_path: Path)
     assert torch.equal(first["infrared"], second["infrared"])
     assert not torch.equal(first["infrared_degraded"], second["infrared_degraded"])
     assert not torch.equal(first["infrared_degraded"], same_clip[0]["infrared_degraded"])
+
+
+def test_what_stays_in_a_clip_stays_in_a_redrawn_window(tmp_path: Path) -> None:
+    bad = BadPixels(dead_share=(0.05, 0.05), hot_share=(0, 0), blinking_share=(0, 0))
+    chains = DegradeRecipe(infrared=(bad,), visible=())
+    shelf = write_release(tmp_path, PlannedClip("dock-000", degrade=chains))
+    windows = ClipWindows(shelf.release, crop=None, redraw=True, intervals=(1, 2))
+
+    dead = []
+    for index in range(4):
+        sample = windows[index]
+        lost = sample["infrared_degraded"] != sample["infrared"]
+        was_black = sample["infrared"] == 0
+        places = lost.any(dim=0)
+        assert torch.equal(lost | was_black, places | was_black)
+        dead.append(places)
+
+    assert all(0.02 < places.float().mean() < 0.08 for places in dead)
+    assert not torch.equal(dead[0], dead[1])
+
+
+def test_given_frames_are_never_redrawn_and_the_other_band_is_made(tmp_path: Path) -> None:
+    clip = PlannedClip("dock-000", materialise=False, given=("infrared",))
+    shelf = write_release(tmp_path, clip)
+    plain, redrawn = (
+        ClipWindows(shelf.release, crop=None, redraw=redraw) for redraw in (False, True)
+    )
+
+    wanted = expected(shelf, plain.placement(1), frames=7)
+
+    assert same(plain[1], wanted)
+    assert torch.equal(redrawn[1]["infrared_degraded"], wanted["infrared_degraded"])
+    assert not torch.equal(redrawn[1]["visible_degraded"], wanted["visible_degraded"])
 
 
 @settings(deadline=None)

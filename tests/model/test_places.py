@@ -1,20 +1,25 @@
 """A release far away reads like one here, and nothing that arrives damaged is kept or believed."""
 
-import functools
 import http.server
+import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from model.clips import ClipWindows, open_release
-from model.places import cache_folder, is_address, place_of
+from model.places import _file_sha256, cache_folder, is_address, place_of
 from schemas.errors import ReleaseError, StoreError
 from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
 
@@ -28,6 +33,7 @@ class Server:
     cut_short: set[str] = field(default_factory=set)
     flipped: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    cut_short_once: set[str] = field(default_factory=set)
 
 
 @pytest.fixture
@@ -44,8 +50,9 @@ def published(tmp_path: Path) -> Shelf:
 def server(tmp_path: Path, published: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("TWINBAND_CACHE", str(tmp_path / "cache"))
     folder = published.workspace.root.parent / "published"
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(HubHandler, directory=str(folder))
+    ) as serving:
         serving.told = Server(f"http://127.0.0.1:{serving.server_port}")  # type: ignore[attr-defined]
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
@@ -60,7 +67,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         told: Server = self.server.told  # type: ignore[attr-defined]
         told.asked.append(self.path)
-        name = next((n for n in told.flipped | told.cut_short if self.path.endswith(n)), None)
+        damaged = told.flipped | told.cut_short | told.cut_short_once
+        name = next((n for n in damaged if self.path.endswith(n)), None)
         if any(self.path.endswith(one) for one in told.refused):
             self.send_error(403)
         elif name is None:
@@ -71,10 +79,45 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content[: len(content) // (2 if name in told.cut_short else 1)])
+            is_cut = name in told.cut_short | told.cut_short_once
+            told.cut_short_once.discard(name)
+            self.wfile.write(content[: len(content) // (2 if is_cut else 1)])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class HubHandler(Handler):
+    """Serves the folder as revisions v0.1.0 and v0.2.0 of the data set org/name, too."""
+
+    def do_GET(self) -> None:
+        about, _, revision_and_path = unquote(self.path).partition("/org/name/")
+        question, _, rest = revision_and_path.partition("/")
+        revision, _, path = rest.partition("?")[0].partition("/")
+        if not revision_and_path or question == "resolve":
+            self.path = f"/{path}" if revision_and_path else self.path
+            super().do_GET()
+        elif (about, revision in {"v0.1.0", "v0.2.0"}) != ("/api/datasets", True):
+            self.send_error(404)
+        elif question == "revision":
+            self.tell({"id": "org/name", "sha": "a" * 40, "siblings": []})
+        else:
+            root = Path(self.directory)
+            self.tell([self.entry(root, found) for found in (root / path).iterdir()])
+
+    def entry(self, root: Path, found: Path) -> object:
+        path = found.relative_to(root).as_posix()
+        if found.is_dir():
+            return {"type": "directory", "path": path, "oid": "b" * 40}
+        return {"type": "file", "path": path, "oid": "b" * 40, "size": found.stat().st_size}
+
+    def tell(self, answer: object) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
 
 def test_a_release_at_an_address_gives_the_samples_of_the_folder(
@@ -92,14 +135,49 @@ def test_every_file_is_fetched_once_and_only_when_it_is_needed(server: Server) -
     assert server.asked == ["/release.json"]
 
     windows[0]
-    first = len(server.asked)
     windows[0]
+    fetched = len(server.asked)
     ClipWindows(server.address, crop=16)[1]
 
     assert not any("pier-000" in path for path in server.asked)
-    assert all(path.endswith(("release.json", "manifest.json")) for path in server.asked[first:])
-    fetched = [path for path in server.asked if "/c/" in path]
-    assert len(fetched) == len(set(fetched))
+    assert len(set(server.asked)) == fetched
+    assert server.asked[fetched:] == ["/release.json"]
+
+
+def test_a_connection_that_breaks_in_mid_file_is_tried_again(server: Server) -> None:
+    broken = {"release.json", "manifest.json", "infrared/zarr.json", "visible/c/0/0/0/0"}
+    server.cut_short_once |= broken
+
+    ClipWindows(server.address, crop=16)[0]
+
+    assert not server.cut_short_once
+    assert all(sum(path.endswith(name) for path in server.asked) >= 2 for name in broken)
+
+
+def test_a_file_of_the_cache_is_hashed_again_only_when_it_changed(server: Server) -> None:
+    def hashed_in_all() -> int:
+        ClipWindows(server.address, crop=16)[0]
+        return _file_sha256.cache_info().misses
+
+    hashed_in_all()
+    first, second = hashed_in_all(), hashed_in_all()
+    (kept,) = cache_folder().rglob("dock-000/*/visible/c/0/0/0/0")
+    kept.write_bytes(kept.read_bytes())
+    third = hashed_in_all()
+
+    assert (second - first, third - second) == (0, 1)
+
+
+def test_a_forked_process_reads_what_is_here_and_says_what_it_cannot_fetch(server: Server) -> None:
+    windows = ClipWindows(server.address, crop=16)
+    here = windows[0]
+    forked = partial(DataLoader, windows, num_workers=1, multiprocessing_context="fork")
+
+    (found,) = list(forked(sampler=[0]))
+    with pytest.raises(StoreError, match=r"pier-000.*was forked from.*forkserver"):
+        list(forked(sampler=[9]))
+
+    assert torch.equal(found["visible"][0], here["visible"])
 
 
 @pytest.mark.parametrize("fault", ["cut_short", "flipped"])
@@ -145,9 +223,7 @@ def test_a_damaged_file_of_the_cache_is_found_and_fetched_again(server: Server) 
 
 def test_workers_share_what_one_of_them_fetched(server: Server) -> None:
     windows = ClipWindows(server.address, crop=16)
-    loader = torch.utils.data.DataLoader(
-        windows, batch_size=1, num_workers=2, multiprocessing_context="forkserver"
-    )
+    loader = DataLoader(windows, batch_size=1, num_workers=2, multiprocessing_context="forkserver")
 
     assert len(list(loader)) == len(windows)
     fetched = [path for path in server.asked if "/c/" in path]
@@ -166,6 +242,35 @@ def test_a_release_in_another_kind_of_store_is_read_as_well(
     assert release.version == "v0.1.0"
     assert place.address == "memory://bucket"
     assert ClipWindows("memory://bucket", crop=16)[0]["infrared"].shape == (7, 1, 16, 16)
+
+
+READ_FROM_HUB = """
+import sys
+from model.clips import ClipWindows
+
+for revision in ("v0.1.0", "v0.2.0"):
+    windows = ClipWindows(f"hf://datasets/org/name@{revision}", crop=16)
+    print(windows[0]["visible"].sum().item(), end=" ")
+"""
+
+
+def test_a_revision_of_the_hub_is_read_and_the_next_shares_its_files(
+    published: Shelf, server: Server
+) -> None:
+    wanted = ClipWindows(published.release, crop=16)[0]["visible"].sum().item()
+
+    read = subprocess.run(
+        [sys.executable, "-c", READ_FROM_HUB],
+        env={**os.environ, "HF_ENDPOINT": server.address, "HF_HUB_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+    assert read.stdout.split() == [str(wanted)] * 2, read.stderr
+    assert server.asked.count("/release.json") == 2
+    assert len(set(server.asked)) == len(server.asked) - 1
 
 
 def test_addresses_are_told_from_paths_and_revisions_share_a_cache(
