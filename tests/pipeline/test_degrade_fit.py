@@ -110,7 +110,8 @@ def high_pass_spectrum_db(noise: NDArray[np.float64]) -> NDArray[np.float64]:
 def residual(
     fit: InfraredFit, clean: NDArray[np.uint8], noisy: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    return noisy - np.interp(np.arange(256), *np.transpose(fit.tone.points))[clean]
+    curve: NDArray[np.float64] = np.interp(np.arange(256), *np.transpose(fit.tone.points))
+    return noisy.astype(np.float64) - curve[clean]
 
 
 @pytest.mark.slow
