@@ -1,6 +1,7 @@
 """The `twinband` command: parse, call, report."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -141,6 +142,52 @@ def align(infrared: Path, visible: Path) -> Answer:
     found = align_videos(infrared, visible)
     lines = [f"{key}: {value}" for key, value in found.model_dump().items() if value is not None]
     return Answer(found.model_dump(mode="json"), lines, refused=not found.accepted)
+
+
+def _board_size(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, int]:
+    sides = re.fullmatch(r"([3-9]|[1-9]\d)x([3-9]|[1-9]\d)", value.lower())
+    if sides is None:
+        raise click.BadParameter(f"{value!r} is not COLUMNSxROWS of 3 to 99 corners, as in 9x6")
+    return int(sides[1]), int(sides[2])
+
+
+@command
+@click.argument("rig")
+@click.argument("folder", type=FOLDER)
+@catalog_option
+@work_option
+@click.option(
+    "--board",
+    required=True,
+    callback=_board_size,
+    metavar="COLUMNSxROWS",
+    help="Inner corners of the board, such as 9x6.",
+)
+@click.option("--square-mm", type=click.FloatRange(0, min_open=True), help="Side of a square.")
+@click.option("--infrared", help="Name of its footage in FOLDER.  [default: infrared.*]")
+@click.option("--visible", help="Name of its footage in FOLDER.  [default: visible.*]")
+def calibrate(
+    rig: str,
+    folder: Path,
+    catalog: Path,
+    work: Path,
+    board: tuple[int, int],
+    square_mm: float | None,
+    infrared: str | None,
+    visible: str | None,
+) -> Answer:
+    """Find the lenses of RIG from checkerboard footage in FOLDER; write them into the catalog."""
+    from flows.calibrate import calibrate_rig, calibration_lines, footage_in
+    from flows.progress import progress
+    from schemas.facts import Checkerboard
+
+    columns, rows = board
+    shown = Checkerboard(columns=columns, rows=rows, square_mm=square_mm)
+    footage = footage_in(folder, {"infrared": infrared, "visible": visible})
+    with progress("calibrating") as show:
+        found = calibrate_rig(catalog, rig, footage, shown, work, show)
+    document = found.model_dump(mode="json")
+    return Answer(document, calibration_lines(found), refused=not found.accepted)
 
 
 @command
@@ -307,7 +354,7 @@ def train(
     steps: int | None,
     batch: int | None,
 ) -> Answer:
-    """Train VideoFusion on the train split of RELEASE (a version, or a published folder)."""
+    """Train VideoFusion on the train split of RELEASE: a version, published folder or address."""
     from flows.progress import progress
     from flows.train import train_release, training_recipe
 

@@ -51,6 +51,10 @@ class Workspace:
         """The pair list of a recording, made by sync (npz)."""
         return self.root / "facts" / recording / "pairs.npz"
 
+    def calibration(self, rig: str, band: str) -> Path:
+        """How the lens of one of a rig's cameras was found."""
+        return self.root / "calibration" / rig / f"{band}.json"
+
     def clip(self, clip: str, fingerprint: str) -> Path:
         """The sealed store of a clip."""
         return self.root / self.clip_path(clip, fingerprint)

@@ -49,6 +49,7 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
     [
         "align",
         "build",
+        "calibrate",
         "demo",
         "diff",
         "fuse",
