@@ -20,6 +20,7 @@ from zarr.storage import LocalStore
 
 from pipeline.clip_checksums import shard_checksums
 from pipeline.clip_seals import files_of, read_arrays, read_manifest, remedy, verify_clip
+from pipeline.durable import make_folder, rename, sync
 from pipeline.workspace import Workspace
 from schemas.errors import StoreError
 from schemas.store import (
@@ -50,13 +51,14 @@ class ClipWriter:
     ) -> None:
         """Prepare a store for `attributes.pairs` pairs of the frame arrays named in `streams`."""
         self._final = workspace.clip(attributes.clip, attributes.fingerprint)
-        self._staged = workspace.staging / f"{attributes.clip}.{uuid4().hex}"
+        self._workspace = workspace
         self._attributes = attributes
         self._streams = tuple(streams)
         self._pairs = 0
 
     def __enter__(self) -> Self:
-        self._staged.mkdir(parents=True)
+        self._staged = self._workspace.staged(f"{self._attributes.clip}.{uuid4().hex}")
+        self._staged.mkdir()
         try:
             self._group = zarr.create_group(
                 LocalStore(self._staged), attributes=self._attributes.model_dump(mode="json")
@@ -129,7 +131,11 @@ class ClipWriter:
         manifest = ClipManifest.seal(
             self._attributes.clip, self._attributes.fingerprint, _synced_files(self._staged)
         )
-        _write_synced(self._staged / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+        (self._staged / MANIFEST_NAME).write_text(
+            manifest.model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n"
+        )
+        sync(self._staged / MANIFEST_NAME)
+        sync(self._staged)
         _publish(self._staged, self._final, manifest)
         return manifest
 
@@ -188,12 +194,6 @@ def read_pairs(group: zarr.Group, name: str, first: int, last: int) -> NDArray[n
     return np.asarray(array[first:last], dtype=np.uint8)
 
 
-def clear_staging(workspace: Workspace) -> None:
-    """Delete what dead builds left behind; for the owner of the workspace's lock alone."""
-    if workspace.staging.exists():
-        shutil.rmtree(workspace.staging)
-
-
 def _consolidate(store: Path) -> None:
     """Repeat the arrays' metadata in the group's, sorted.
 
@@ -220,8 +220,8 @@ def _synced_files(store: Path) -> tuple[StoredFile, ...]:
     """Every file of `store`, on the disk for good, hashed as it reads back."""
     files: list[StoredFile] = []
     for name in sorted(files_of(store)):
+        sync(store / name)
         with (store / name).open("rb") as file:
-            os.fsync(file.fileno())
             files.append(
                 StoredFile(
                     path=name,
@@ -230,23 +230,15 @@ def _synced_files(store: Path) -> tuple[StoredFile, ...]:
                 )
             )
     for folder, _, _ in os.walk(store, topdown=False):
-        _sync_folder(Path(folder))
+        sync(Path(folder))
     return tuple(files)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
 
 
 def _publish(staged: Path, final: Path, manifest: ClipManifest) -> None:
     """Rename `staged` to `final`, or keep the equal store that is already there."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     try:
-        staged.rename(final)
+        rename(staged, final)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
@@ -254,14 +246,5 @@ def _publish(staged: Path, final: Path, manifest: ClipManifest) -> None:
             raise StoreError(
                 f"{final} exists with other content: {fault.file}: {fault.what}; {remedy(final)}"
             ) from error
-    for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to the disk, not only the files' content."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for folder in (final.parent.parent, final.parent.parent.parent):
+        sync(folder)  # also where a build that was killed had made them

@@ -79,11 +79,12 @@ def held_lease(root: Path, staging: Path, *, duration_s: float) -> Iterator[Path
         _bury_the_dead(staging, own, lease)
         holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=dt.datetime.now(dt.UTC))
         (own / HOLDER_NAME).write_text(holder.model_dump_json())
-        yield own
-    except Exception as error:
-        if own.is_dir() or isinstance(error, WorkspaceError):
-            raise
-        raise lease_lost(root) from error
+        try:
+            yield own
+        except Exception as error:
+            if own.is_dir() or isinstance(error, WorkspaceError):
+                raise
+            raise lease_lost(root) from error
     finally:
         for folder in (own, staging / f"lost.{own.name}"):
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zarr.core.metadata import ArrayV3Metadata
 
 from pipeline.clip_seals import array_hashes, is_sealed, read_manifest, verify_clip
-from pipeline.clip_stores import ClipWriter, clear_staging, open_clip
+from pipeline.clip_stores import ClipWriter, open_clip
 from pipeline.workspace import Workspace
 from schemas.errors import StoreError
 from schemas.recipe import DegradeRecipe
@@ -430,20 +430,6 @@ def test_a_clip_with_pairs_missing_cannot_be_sealed(workspace: Workspace) -> Non
     assert list(workspace.staging.iterdir()) == []
 
 
-def test_clearing_the_staging_folder_leaves_sealed_clips(
-    workspace: Workspace, sealed: Path
-) -> None:
-    debris = workspace.staging / "dock-000000.dead" / "infrared"
-    debris.mkdir(parents=True)
-    (debris / "zarr.json").write_text("{")
-
-    clear_staging(workspace)
-    clear_staging(workspace)
-
-    assert not workspace.staging.exists()
-    assert verify_clip(sealed) == []
-
-
 KILLED_WRITER = """
 import os, signal, sys
 from pathlib import Path
@@ -501,8 +487,8 @@ def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(tmp_path: Path) -> 
         assert killed.returncode == -9, killed.stderr
         assert not store.exists() or content(store) == expected
 
-        clear_staging(workspace)
-        write(workspace, about, whole)
+        with workspace.owned() as held:
+            write(held, about, whole)
 
         assert content(store) == expected
         assert list(workspace.staging.iterdir()) == []
