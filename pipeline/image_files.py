@@ -51,12 +51,25 @@ def read_image(path: Path) -> Frame:
     """
     if not path.is_file():
         raise VideoError(f"{path}: does not exist; check the path")
+    return decoded_image(np.fromfile(path, np.uint8), str(path))
+
+
+def decoded_image(content: NDArray[np.uint8], where: str) -> Frame:
+    """The picture in the bytes of an image file: grey (H, W) or RGB (H, W, 3), uint8 or uint16.
+
+    Args:
+        content: all bytes, (N,).
+        where: names the image in the message.
+
+    Raises:
+        VideoError: it is no image.
+    """
     image = None
-    if path.stat().st_size > 0:
+    if content.size > 0:
         with suppress(cv2.error):  # imdecode raises it for impossible sizes, else returns None
-            image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+            image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise VideoError(f"{path}: is no readable 8- or 16-bit image; export it again")
+        raise VideoError(f"{where}: is no readable 8- or 16-bit image; export it again")
     if image.ndim == 2:
         return _frame(image)
     return _frame(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB))

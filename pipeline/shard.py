@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,7 +39,7 @@ from schemas.facts import (
 )
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
 mapping, the geometry, the degradations, or the store's writer."""
 
@@ -55,12 +55,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class PairList:
-    """The pairs of a recording or of one of its runs; every array has the shape (P,)."""
+    """The pairs of a recording or of one of its runs; arrays have the shape (P,)."""
 
     infrared_frames: NDArray[np.int64]
     visible_frames: NDArray[np.int64]
     infrared_times_s: NDArray[np.float64]
     residual_s: NDArray[np.float64]
+    curves: NDArray[np.float32] | None = None
+    """Tone curves of the infrared frames, (P, knots); None for 8-bit infrared."""
 
     def at(self, places: slice | NDArray[np.int64]) -> "PairList":
         """Some of the pairs."""
@@ -69,6 +71,7 @@ class PairList:
             visible_frames=self.visible_frames[places],
             infrared_times_s=self.infrared_times_s[places],
             residual_s=self.residual_s[places],
+            curves=None if self.curves is None else self.curves[places],
         )
 
 
@@ -295,14 +298,15 @@ def _run_write_clip(
     workspace: Workspace,
 ) -> QualitySums:
     """Write one clip block by block while judging it, and seal it."""
-    tone = measured.ingest.infrared.tone
-    names = array_names(plan, tone)
+    names = array_names(plan, measured.ingest.infrared.tone)
     valid = seen_by_both(plan, measured.register)
     sums = QualitySums()
     before: dict[Band, NDArray[np.uint8]] = {}
     with ClipWriter(workspace, about, names) as writer:
         for first_pair in range(0, about.pairs, SHARD_PAIRS):
-            block = next_block(streams, names, about, tone, first_pair=first_pair, before=before)
+            block = next_block(
+                streams, names, about, pairs.curves, first_pair=first_pair, before=before
+            )
             sums = with_block(sums, block["infrared"], block["visible"], valid)
             writer.write(block)
             before = looked_back_at(before, block, about)
@@ -328,7 +332,13 @@ def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[
         for name, resampling in ((band, resamplings[band]), (f"{band}_degraded", None)):
             path = getattr(plan.recording, name)
             if path is not None:
-                frames = read_frames(plan.data_root / path, band, start=first, stop=last + 1)
+                frames = read_frames(
+                    plan.data_root / path,
+                    band,
+                    start=first,
+                    stop=last + 1,
+                    layout=getattr(plan.recording.layouts, name, None),
+                )
                 chosen = frames_at(frames, indices[band], first=first, stream=path)
                 streams[name] = aligned(chosen, resampling)
     return streams
@@ -378,11 +388,16 @@ def _run_load_pairs(plan: RecordingPlan, measured: Measured, workspace: Workspac
     path = workspace.pairs(plan.recording.id)
     arrays = load_arrays(path, fingerprint=measured.sync.fingerprint)
     try:
-        return PairList(
+        pairs = PairList(
             infrared_frames=arrays["infrared_frames"].astype(np.int64),
             visible_frames=arrays["visible_frames"].astype(np.int64),
             infrared_times_s=arrays["infrared_times_s"].astype(np.float64),
             residual_s=arrays["residual_s"].astype(np.float64),
         )
+        if measured.ingest.infrared.tone is None:
+            return pairs
+        path = workspace.signals(plan.recording.id)
+        curves = load_arrays(path, fingerprint=measured.ingest.fingerprint)["infrared_tone"]
+        return replace(pairs, curves=curves[pairs.infrared_frames].astype(np.float32))
     except KeyError as error:
         raise WorkspaceError(f"{path}: holds no {error}; delete it and build again") from error
