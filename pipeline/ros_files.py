@@ -1,6 +1,6 @@
 """Reads the images of ROS 1 and ROS 2 bags and MCAP files; needs the extra `twinband[ros]`."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from rosbags.rosbag2 import ReaderError as Bag2Error
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
-from pipeline.image_files import Frame, decoded_image
+from pipeline.image_files import Frame, as_frame, decoded_image
 from pipeline.stream_probe import StreamProbe
 from schemas.errors import VideoError
 
@@ -87,7 +87,7 @@ def probe_ros(path: Path, topic: str | None) -> StreamProbe:
         width=frame.shape[1],
         height=frame.shape[0],
         bit_depth=8 * frame.itemsize,
-        times_s=times_ns * NANOSECONDS,
+        times_s=np.asarray(times_ns * NANOSECONDS, np.float64),
         time_source="presentation" if has_stamps else "received",
         is_lossless="jp" not in getattr(message, "format", ""),
     )
@@ -104,7 +104,7 @@ def read_ros(path: Path, topic: str | None, start: int, stop: int | None) -> Ite
             yield _frame(path, message, index)
 
 
-def _messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
+def _messages(path: Path, topic: str | None) -> Generator[tuple[int, Any]]:
     """When each image of a topic was received, nanoseconds, and its message, in that order."""
     try:
         yield from (_mcap_messages if _is_mcap(path) else _bag_messages)(path, topic)
@@ -204,9 +204,8 @@ def _frame(path: Path, message: Any, index: int) -> Frame:
             f"{data.size} bytes: it is damaged; record it again"
         )
     rows: NDArray[Any] = data[: height * message.step].reshape(height, message.step)[:, :row_bytes]
-    order = ">" if message.is_bigendian else "<"
-    stored = np.dtype(kind).newbyteorder(order)
-    pixels = np.ascontiguousarray(rows).view(stored).astype(kind)
+    stored = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    pixels = as_frame(np.ascontiguousarray(rows).view(stored).astype(kind))
     if channels > 1:
         pixels = pixels.reshape(height, width, channels)
-    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
+    return pixels if to_rgb is None else as_frame(cv2.cvtColor(pixels, to_rgb))

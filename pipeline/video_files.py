@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.image_files import (
     Frame,
+    as_frame,
     as_infrared,
     as_visible,
     described,
@@ -223,6 +223,7 @@ def read_frames(
         VideoError: the file is missing or damaged, or its frames are not alike.
     """
     layout = layout or StreamLayout()
+    stored: Iterator[Frame]
     match _kind(path, layout):
         case "raw":
             stored = read_raw(path, _raw(layout), start, stop)
@@ -252,7 +253,7 @@ def _cropped(frame: Frame, layout: StreamLayout) -> Frame:
     if layout.crop is None:
         return frame
     x, y, width, height = layout.crop
-    return np.ascontiguousarray(frame[y : y + height, x : x + width])
+    return as_frame(np.ascontiguousarray(frame[y : y + height, x : x + width]))
 
 
 def _frames_from(path: Path, start: int) -> Iterator[av.VideoFrame]:
@@ -325,24 +326,14 @@ def _check_indices(path: Path, indices: Sequence[int], frames: int) -> None:
 def _pixels(path: Path, frame: av.VideoFrame, band: Band) -> Frame:
     name = frame.format.name
     if band == "visible":
-        pixels = frame.to_ndarray(format="rgb24")
+        pixels = as_frame(frame.to_ndarray(format="rgb24"))
     elif name in EXACT_GREY:
-        pixels = frame.to_ndarray()
+        pixels = as_frame(frame.to_ndarray())
     else:
-        pixels = frame.to_ndarray(format="gray16le" if _bits(name) > BYTE_BITS else "gray")
+        wanted = "gray16le" if _bits(name) > BYTE_BITS else "gray"
+        pixels = as_frame(frame.to_ndarray(format=wanted))
     turns = quarter_turns(path, frame)
-    return _frame(np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels)
-
-
-def _frame(pixels: NDArray[Any]) -> Frame:
-    """The same array, typed.
-
-    Raises:
-        TypeError: its samples are neither uint8 nor uint16.
-    """
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"samples are {pixels.dtype}, not uint8 or uint16")
-    return pixels
+    return as_frame(np.ascontiguousarray(np.rot90(pixels, turns))) if turns else pixels
 
 
 def _bits(pixel_format: str) -> int:

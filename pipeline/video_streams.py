@@ -10,7 +10,6 @@ import av
 import av.container
 import av.video
 import numpy as np
-from av.packet import Packet
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -83,7 +82,7 @@ def decoded(path: Path, container: Container, stream: Stream) -> Iterator[av.Vid
             yield frame
 
 
-def _unbroken(path: Path, packets: Iterator[Packet]) -> Iterator[Packet]:
+def _unbroken(path: Path, packets: "Iterator[av.Packet[Stream]]") -> "Iterator[av.Packet[Stream]]":
     """The same packets of FFV1, as long as their checksums hold.
 
     Whether a file has checksums at all shows with the first slice that fits its own. libav reports
@@ -97,7 +96,11 @@ def _unbroken(path: Path, packets: Iterator[Packet]) -> Iterator[Packet]:
         if doubtful is None and packet.size and not (whole and all(whole)):
             doubtful = packet
         if is_sealed and doubtful is not None:
-            at = "" if doubtful.pts is None else f" at {doubtful.pts * doubtful.time_base:.3f} s"
+            at = (
+                ""
+                if doubtful.pts is None
+                else f" at {float(doubtful.pts * doubtful.time_base):.3f} s"
+            )
             raise VideoError(
                 f"{path}: the frame{at} is damaged, its checksum does not fit; "
                 "copy or record it again"

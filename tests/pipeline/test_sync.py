@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.sync import estimate_clock, pair_frames
+from pipeline.sync import pair_frames
+from pipeline.sync_clock import estimate_clock
 from pipeline.sync_motion import Motion, without_rhythm
 from schemas.errors import SyncError
 from schemas.recipe import SyncRecipe
