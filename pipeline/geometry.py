@@ -28,6 +28,14 @@ ROUNDING_PX = 1e-4
 """What arithmetic may put a pixel beyond the edge on which it lies."""
 
 
+TRIANGLES = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])
+"""Of four points."""
+
+LEAST_TRIANGLE = 0.01
+"""Twice the area of a triangle over the squared extent of the points; below, a click that is off by
+a pixel moves the far corners by dozens."""
+
+
 @dataclass(frozen=True)
 class Resampling:
     """Where each pixel of the clip comes from in a raw frame."""
@@ -57,6 +65,32 @@ def project(points: Points, homography: NDArray[np.float64]) -> Points:
     return np.asarray(cv2.perspectiveTransform(flat, homography), np.float64).reshape(points.shape)
 
 
+def homography_through(
+    points: NDArray[np.float64], moved: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The homography that takes four points to four others, (3, 3).
+
+    Args:
+        points: (4, 2), no three of them on a line.
+        moved: (4, 2), the same.
+    """
+    found, _ = cv2.findHomography(points, moved)
+    return np.asarray(found, np.float64)
+
+
+def is_degenerate(points: NDArray[np.float64]) -> bool:
+    """Whether three of four points lie on a line, by the areas of their triangles.
+
+    Args:
+        points: (4, 2).
+    """
+    spread = float(np.ptp(points, axis=0).max())
+    first, second, third = points[TRIANGLES[:, 0]], points[TRIANGLES[:, 1]], points[TRIANGLES[:, 2]]
+    one, other = second - first, third - first
+    areas = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0])
+    return float(areas.min()) < LEAST_TRIANGLE * spread**2
+
+
 def distance_of_corners(
     one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]
 ) -> float:
@@ -82,6 +116,17 @@ def distorted(points: Points, lens: Lens | None) -> Points:
     still = np.zeros(3)
     raw, _ = cv2.projectPoints(solid, still, still, camera_matrix(lens), coefficients(lens))
     return np.asarray(raw, np.float64).reshape(points.shape)
+
+
+def undistorted(points: Points, lens: Lens | None) -> Points:
+    """Where an ideal lens would image what this one images at `points`."""
+    if lens is None:
+        return points
+    ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)
+    flat = points.reshape(-1, 1, 2).astype(np.float64)
+    matrix, still = camera_matrix(lens), np.eye(3)
+    ideal = cv2.undistortPoints(flat, matrix, coefficients(lens), R=still, P=matrix, criteria=ends)
+    return np.asarray(ideal, np.float64).reshape(points.shape)
 
 
 def camera_matrix(lens: Lens) -> NDArray[np.float64]:

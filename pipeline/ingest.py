@@ -1,15 +1,14 @@
 """Ingest: what the files of a recording hold, measured in one pass over each."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ingest_measure import Signals, measure, torn_frames
+from pipeline.tone import tone_curves, tone_shares
 from pipeline.video_files import (
     Band,
-    Frame,
     StreamProbe,
     content_hash,
     probe,
@@ -26,17 +25,8 @@ from schemas.recipe import IngestRecipe
 
 BYTE_BITS = 8
 
-STAGE_VERSION = 1
+STAGE_VERSION = 3
 """Raised with any change that moves a number below."""
-
-GRID = (12, 16)
-"""Rows and columns of regions whose motion is kept; coarse, as the views are not yet registered."""
-
-MOTION_PX = 96
-"""Shorter side of the grey images motion is measured on: noise averages out, people do not."""
-
-COUNTS = 2**16
-"""Values that a 16-bit sample can take."""
 
 GAP_PERIODS = 1.5
 """A spacing beyond so many median ones hides a lost frame; jitter stays below half a period."""
@@ -56,70 +46,11 @@ COLOR_FRAMES = 3
 MISSING_FILE = "0" * 64
 """Stands for the sha256 of a file that is not there, so that its return is a change."""
 
-COUNTS_PER_LEVEL = 256.0
-"""16-bit counts per grey level, for motion in grey levels before any tone mapping is known."""
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What one pass over a stream yields for each frame."""
-
-    motion: NDArray[np.float32]
-    """Mean absolute difference to the frame before, by region, grey levels, (T, rows, columns)."""
-    repeated: NDArray[np.bool_]
-    """Equal to the frame before, (T,)."""
-    dead: NDArray[np.bool_]
-    """One single value all over, (T,)."""
-    histogram: NDArray[np.int64] | None
-    """How often each count occurs in frames that are not dead, (65536,); None for 8 bits."""
-
-
-def measure(frames: Iterable[Frame]) -> Signals:
-    """Motion by region, repeated and dead frames of a stream, in constant memory per frame.
-
-    Args:
-        frames: grey (H, W) or RGB (H, W, 3), all of one size.
-    """
-    motion = bytearray()  # thousands of small arrays between large ones would scatter the heap
-    repeated: list[bool] = []
-    dead: list[bool] = []
-    histogram: NDArray[np.int64] | None = None
-    before: Frame | None = None
-    small_before: NDArray[np.float32] | None = None
-    for frame in frames:
-        small = _small_grey(frame)
-        change = np.abs(small - (small if small_before is None else small_before))
-        motion += cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA).tobytes()
-        is_still = not change.any()  # cheap, and no repeated frame moves
-        repeated.append(before is not None and is_still and np.array_equal(frame, before))
-        dead.append(int(frame.min()) == int(frame.max()))
-        if frame.dtype == np.uint16:
-            histogram = np.zeros(COUNTS, np.int64) if histogram is None else histogram
-            histogram += 0 if dead[-1] else np.bincount(frame.ravel(), minlength=COUNTS)
-        before, small_before = frame, small
-    return Signals(
-        motion=np.frombuffer(motion, np.float32).reshape(-1, *GRID),
-        repeated=np.array(repeated, bool),
-        dead=np.array(dead, bool),
-        histogram=histogram,
-    )
-
-
-def _small_grey(frame: Frame) -> NDArray[np.float32]:
-    """A small grey image of a frame, grey levels of 8 bits."""
-    scale = min(1.0, MOTION_PX / min(frame.shape[:2]))
-    height, width = (round(side * scale) for side in frame.shape[:2])
-    size = (max(GRID[1], width), max(GRID[0], height))
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim > 2 else frame
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    per_level = COUNTS_PER_LEVEL if frame.dtype == np.uint16 else 1.0
-    return np.asarray(small / per_level, np.float32)
-
 
 def tone_mapping(histogram: NDArray[np.int64], recipe: IngestRecipe) -> ToneMapping:
-    """One linear mapping of counts to grey levels for a whole recording, so that nothing flickers.
+    """One linear mapping of counts to grey levels for a whole recording.
 
-    The range is that of percentiles pooled over all its frames (CAPTURE.md section 4).
+    Its range is that of percentiles pooled over all frames (CAPTURE.md section 4).
 
     Args:
         histogram: how often each count occurs, (65536,), not all zero.
@@ -128,6 +59,23 @@ def tone_mapping(histogram: NDArray[np.int64], recipe: IngestRecipe) -> ToneMapp
     share = np.cumsum(histogram) / histogram.sum()
     low, high = (int(np.searchsorted(share, p / 100)) for p in recipe.tone_percentiles)
     return ToneMapping(low_counts=low, high_counts=max(high, low + 1))
+
+
+def torn_in(signals: Signals, found: StreamProbe) -> NDArray[np.bool_]:
+    """Which frames are torn, (T,); none where the codec is lossy and it cannot be told."""
+    if not found.is_lossless:
+        return np.zeros(signals.dead.shape, bool)
+    return torn_frames(signals.stale, ~signals.dead & ~signals.repeated, found.height)
+
+
+def usable_frames(
+    signals: Signals, torn: NDArray[np.bool_], plan: RecordingPlan
+) -> NDArray[np.bool_]:
+    """Which frames may become part of a pair, (T,)."""
+    recipe = plan.recipe.ingest
+    drops_torn = recipe.drop_torn and not plan.recording.registered
+    left_out = signals.dead | (signals.repeated & recipe.drop_repeated) | (torn & drops_torn)
+    return np.asarray(~left_out)
 
 
 def count_missing(times_s: NDArray[np.float64]) -> int:
@@ -192,6 +140,7 @@ def ingest_fingerprint(plan: RecordingPlan, content_hashes: Mapping[str, str]) -
         hashes,
         plan.recording.fps,
         plan.recording.registered,
+        plan.recording.layouts,
         plan.rig.infrared,
         plan.rig.visible,
         plan.recipe.ingest,
@@ -226,14 +175,15 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
         and has_arrays(signals_path, fingerprint=identity)
     ):
         return saved
-    if hashes["infrared"] == hashes["visible"] != MISSING_FILE:
+    is_one_file = hashes["infrared"] == hashes["visible"] != MISSING_FILE
+    if is_one_file and not plan.recording.shares_a_file():
         raise IngestError(
             f"{plan.recording.infrared} and {plan.recording.visible} are the same file by content; "
-            "give each camera's own recording"
+            "give each camera's own recording, or a crop or topic of its own in layouts"
         )
     probes: dict[Band, StreamProbe] = {
-        "infrared": probe(plan.data_root / plan.recording.infrared, fps=plan.recording.fps),
-        "visible": probe(plan.data_root / plan.recording.visible, fps=plan.recording.fps),
+        "infrared": _run_probe(plan, "infrared"),
+        "visible": _run_probe(plan, "visible"),
     }
     _run_checks(plan, probes)
     _run_color_check(plan, probes)
@@ -242,13 +192,21 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
     for band, found in probes.items():
         times_s = _run_times(plan, band, found)
         signals = _run_measure(plan, band, found)
-        usable = ~signals.dead & ~(signals.repeated & plan.recipe.ingest.drop_repeated)
+        torn = torn_in(signals, found)
         arrays |= {
             f"{band}_times_s": times_s,
             f"{band}_motion": signals.motion,
-            f"{band}_usable": usable,
+            f"{band}_usable": usable_frames(signals, torn, plan),
         }
-        streams[band] = _run_facts(plan, band, found, times_s, signals, hashes[band])
+        if band == "infrared" and signals.quantiles is not None:
+            arrays["infrared_tone"] = tone_curves(
+                signals.quantiles,
+                signals.common_counts,
+                times_s,
+                ~signals.dead & ~torn,
+                plan.recipe.ingest,
+            )
+        streams[band] = _run_facts(plan, found, times_s, signals, (band, hashes[band]))
     facts = IngestFacts(
         recording=plan.recording.id,
         fingerprint=identity,
@@ -275,10 +233,10 @@ def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None
         if (problem := check_camera(found, band, recording, cameras[band])) is not None
     ]
     for band, found in probes.items():
-        folder = found.container == "folder of frames"
-        if folder and recording.fps is None and getattr(recording.timestamps, band) is None:
+        is_undated = found.time_source == "declared" and recording.fps is None
+        if is_undated and getattr(recording.timestamps, band) is None:
             problems.append(
-                f"{getattr(recording, band)}: a folder of frames has no times; "
+                f"{getattr(recording, band)}: a {found.container} has no times; "
                 "give the recording fps or timestamps"
             )
         if found.times_s.size < plan.recipe.shard.min_pairs:
@@ -305,8 +263,10 @@ def _run_color_check(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) ->
         last = found.times_s.size - 1
         indices = [round(index) for index in np.linspace(0, last, COLOR_FRAMES)]
         path = plan.data_root / getattr(plan.recording, band)
+        layout = getattr(plan.recording.layouts, band)
         spreads[band] = color_spread(
-            np.asarray(frame, np.uint8) for frame in read_frames_at(path, "visible", indices)
+            np.asarray(frame, np.uint8)
+            for frame in read_frames_at(path, "visible", indices, layout=layout)
         )
     if colors_look_swapped(spreads["infrared"], spreads["visible"]):
         raise IngestError(
@@ -315,6 +275,14 @@ def _run_color_check(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) ->
             "they look swapped; exchange them in the catalog, or export the infrared video "
             "without its colour palette"
         )
+
+
+def _run_probe(plan: RecordingPlan, band: Band) -> StreamProbe:
+    return probe(
+        plan.data_root / getattr(plan.recording, band),
+        fps=plan.recording.fps,
+        layout=getattr(plan.recording.layouts, band),
+    )
 
 
 def _run_times(plan: RecordingPlan, band: Band, found: StreamProbe) -> NDArray[np.float64]:
@@ -333,7 +301,8 @@ def _run_times(plan: RecordingPlan, band: Band, found: StreamProbe) -> NDArray[n
 
 def _run_measure(plan: RecordingPlan, band: Band, found: StreamProbe) -> Signals:
     path = plan.data_root / getattr(plan.recording, band)
-    signals = measure(read_frames(path, band))
+    frames = read_frames(path, band, layout=getattr(plan.recording.layouts, band))
+    signals = measure(frames, tone_shares(plan.recipe.ingest))
     if signals.dead.size != found.times_s.size:
         raise IngestError(
             f"{path}: {signals.dead.size} of {found.times_s.size} frames can be decoded; "
@@ -346,19 +315,19 @@ def _run_measure(plan: RecordingPlan, band: Band, found: StreamProbe) -> Signals
 
 def _run_facts(
     plan: RecordingPlan,
-    band: Band,
     found: StreamProbe,
     times_s: NDArray[np.float64],
     signals: Signals,
-    sha256: str,
+    named: tuple[Band, str],
 ) -> StreamFacts:
+    """What is noted of a stream; `named` is its band and the sha256 of its file."""
+    band, sha256 = named
     path = plan.data_root / getattr(plan.recording, band)
     inner = path.rglob("*") if path.is_dir() else [path]
     tone = None
     if signals.histogram is not None:
         tone = tone_mapping(signals.histogram, plan.recipe.ingest)
     logged = getattr(plan.recording.timestamps, band) is not None
-    declared = found.container == "folder of frames"
     return StreamFacts(
         path=getattr(plan.recording, band),
         sha256=sha256,
@@ -372,11 +341,12 @@ def _run_facts(
         bit_depth=found.bit_depth,
         frames=times_s.size,
         fps=round(float(1 / np.median(np.diff(times_s))), 6),
-        time_source="timestamps" if logged else "declared" if declared else "presentation",
+        time_source="timestamps" if logged else found.time_source,
         first_time_s=float(times_s[0]),
         last_time_s=float(times_s[-1]),
         missing_frames=count_missing(times_s),
         repeated_frames=tuple(int(n) for n in np.flatnonzero(signals.repeated)),
         dead_frames=tuple(int(n) for n in np.flatnonzero(signals.dead)),
+        torn_frames=tuple(int(n) for n in np.flatnonzero(torn_in(signals, found))),
         tone=tone,
     )

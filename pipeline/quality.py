@@ -8,7 +8,11 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from pipeline.tone import common_change
 from schemas.facts import ClipQuality, LevelSums
+
+FLICKER_STEP = 2
+"""Every second row and column tells as much of the whole picture, at a quarter of the cost."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,9 @@ class QualitySums:
     infrared_deviation: float = 0.0
     visible_deviation: float = 0.0
     visible_laplacian_variance: float = 0.0
+    infrared_flicker_levels: float = 0.0
+    infrared_before: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    """The last frame seen, (H, W)."""
 
 
 def with_block(
@@ -52,8 +59,29 @@ def with_block(
             infrared_deviation=sums.infrared_deviation + deviation_levels(infrared_levels),
             visible_deviation=sums.visible_deviation + deviation_levels(visible_levels),
             visible_laplacian_variance=sums.visible_laplacian_variance + float(edges[0, 0]) ** 2,
+            infrared_flicker_levels=max(
+                sums.infrared_flicker_levels, flicker(infrared_frame, sums.infrared_before, valid)
+            ),
+            infrared_before=infrared_frame,
         )
-    return sums
+    return replace(sums, infrared_before=infrared[-1].copy()) if len(infrared) else sums
+
+
+def flicker(
+    frame: NDArray[np.uint8], before: NDArray[np.uint8] | None, valid: NDArray[np.bool_]
+) -> float:
+    """By how many grey levels the whole picture became brighter or darker, whatever moves in it.
+
+    Args:
+        frame: (H, W).
+        before: the frame before it, (H, W); None: there is none.
+        valid: (H, W), where samples count.
+    """
+    if before is None:
+        return 0.0
+    sparse = (slice(None, None, FLICKER_STEP),) * 2
+    change = (frame[sparse].astype(np.int16) - before[sparse])[valid[sparse]]
+    return abs(common_change(change)) if change.size else 0.0
 
 
 def sums_of(frame: MatLike, inside: MatLike) -> LevelSums:
@@ -112,6 +140,7 @@ def clip_quality(
     return ClipQuality(
         infrared_mean_levels=mean_levels(sums.infrared),
         infrared_contrast_levels=sums.infrared_deviation / sums.pairs,
+        infrared_flicker_levels=sums.infrared_flicker_levels,
         visible_mean_levels=mean_levels(sums.visible),
         visible_contrast_levels=sums.visible_deviation / sums.pairs,
         visible_sharpness=sums.visible_laplacian_variance / sums.pairs,

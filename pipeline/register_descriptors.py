@@ -7,6 +7,7 @@ kept, weighted so that products and sums of squares equal those of the eight.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -40,6 +41,54 @@ TREND_SIGMA_PX = 12.0
 
 FLAT = 1e-12
 """Gradient strength that stands for none, where an angle would divide by zero."""
+
+BLACK_LEVELS = 4
+"""Brightest grey level of a margin without picture; codecs leave a few levels there."""
+
+FILL_SIGMA_PX = 16.0
+"""Neighbourhood whose mean fills a margin, so that its edge is no edge of the scene."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What one camera saw: frames of one size, and where they show anything at all."""
+
+    frames: tuple[Image, ...]
+    seen: Image
+    """0 or 1, (H, W)."""
+
+    def resized(self, scale: float) -> "View":
+        """All of it at another scale."""
+        seen = resized(self.seen, scale)
+        return View(
+            tuple(resized(frame, scale) for frame in self.frames),
+            np.asarray(seen > 1 - 1e-3, np.float32),
+        )
+
+    def part(self, start: int, step: int) -> "View":
+        """The same of every `step`th frame."""
+        return View(self.frames[start::step], self.seen)
+
+
+def view_of(frames: Sequence[Image]) -> View:
+    """Frames whose black margins, left by undistortion or stabilisation, count as not seen.
+
+    Args:
+        frames: grey levels, (H, W) each.
+    """
+    dark = np.max(frames, axis=0) <= BLACK_LEVELS
+    padded = cv2.copyMakeBorder(dark.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    _, labels = cv2.connectedComponents(padded, connectivity=4)
+    seen = np.asarray(labels != labels[0, 0], np.float32)[1:-1, 1:-1]
+    seen = np.asarray(cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((3, 3))), np.float32)
+    if seen.all() or not seen.any():
+        return View(tuple(frames), np.ones_like(seen))
+    share = np.maximum(_blurred(seen, FILL_SIGMA_PX), 1e-6)
+    filled = []
+    for frame in frames:
+        around = _blurred(frame * seen, FILL_SIGMA_PX) / share
+        filled.append(np.where(seen > 0, frame, around).astype(np.float32, copy=False))
+    return View(tuple(filled), seen)
 
 
 def describe(images: Sequence[Image]) -> Descriptors:
@@ -119,24 +168,23 @@ def resized(image: Image, scale: float) -> Image:
 
 
 def warped(
-    channels: Descriptors, homography: NDArray[np.float64], size: tuple[int, int]
+    channels: Descriptors, cover: Image, homography: NDArray[np.float64], size: tuple[int, ...]
 ) -> tuple[Descriptors, Image]:
     """Channels on another grid, and how much of each pixel they cover.
 
     Args:
         channels: (C, h, w).
+        cover: where they can be trusted, 0 to 1, (h, w).
         homography: from the channels' pixels to the grid's.
         size: height, width of the grid.
 
     Returns:
         (C, H, W) and a weight of 0 to 1, (H, W).
     """
-    shape = size[::-1]
+    shape = (size[1], size[0])
     moved = np.stack([cv2.warpPerspective(channel, homography, shape) for channel in channels])
-    inside = np.ones(channels.shape[1:], np.float32)
-    return moved.astype(np.float32, copy=False), np.asarray(
-        cv2.warpPerspective(inside, homography, shape), np.float32
-    )
+    weight = cv2.warpPerspective(cover, homography, shape)
+    return moved.astype(np.float32, copy=False), np.asarray(weight, np.float32)
 
 
 def correlation(here: Descriptors, there: Descriptors, weight: Image) -> float:

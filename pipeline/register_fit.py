@@ -1,11 +1,6 @@
-"""Fits a homography between two views by their descriptors: a coarse search, then refinement.
+"""Refines a homography between two views by Gauss-Newton steps on their descriptors."""
 
-Everything here lives on small grids of search pixels; `scaling` leads from and to camera pixels.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import cv2
 import numpy as np
@@ -15,27 +10,18 @@ from pipeline.geometry import distance_of_corners
 from pipeline.register_descriptors import (
     Descriptors,
     Image,
+    View,
     correlation,
     describe,
-    resized,
-    turned,
     warped,
 )
 
 Homography = NDArray[np.float64]
 """(3, 3), visible pixels to infrared pixels."""
 
-SCALES = np.geomspace(0.5, 1.43, 19)
-ROTATIONS_DEGREES = np.arange(-9, 9.1, 3.0)
-"""Similarities tried, after both images are brought to one width. The scales begin below
-CAPTURE.md's 0.70, for visible cameras that see twice as wide as the infrared one."""
-
-MIN_SHARE = 0.25
-"""Smallest share of either image covered by the other at a place that the search considers."""
-
 STEPS = 30
 CONVERGED_PX = 0.01
-"""Mean corner movement of a step, search pixels, that ends a refinement."""
+"""Mean corner movement of a step, grid pixels, that ends a refinement."""
 
 FIRST_DAMPING = 1e-3
 LAST_DAMPING = 1e3
@@ -74,130 +60,76 @@ def scaling(scale: float) -> Homography:
     return np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]], np.float64)
 
 
-def search(
-    infrared: Sequence[Image], visible: Sequence[Image], *, width_px: int, keep: int
-) -> list[Homography]:
-    """The most promising similarities, best first, from visible pixels to infrared pixels.
+@dataclass(frozen=True)
+class Described:
+    """The infrared image's side of a fit, at one scale."""
 
-    Tries every scale and rotation, and every shift at once by masked normalised correlation in the
-    Fourier domain.
+    channels: Descriptors
+    cover: Image
+    """Where they can be trusted, 0 or 1, (H, W)."""
+    scale: float
+    """Of the grid, to the infrared image."""
+
+
+def described(infrared: View, scale: float) -> Described:
+    """Descriptors of the infrared frames at that scale."""
+    small = infrared.resized(scale)
+    return Described(describe(small.frames), trusted(small.seen, border_px=0), scale)
+
+
+def trusted(seen: Image, *, border_px: int = 1) -> Image:
+    """Where descriptors do not feel what is not seen.
 
     Args:
-        infrared: frames, (H, W) each.
-        visible: frames of the same instants, (h, w) each.
-        width_px: width that both are resized to.
-        keep: number of similarities wanted.
+        seen: 0 or 1, (H, W).
+        border_px: whether the image's own border counts as not seen: 1 or 0.
     """
-    scale_here, scale_there = (width_px / frames[0].shape[1] for frames in (infrared, visible))
-    here = describe([resized(frame, scale_here) for frame in infrared])
-    there = describe([resized(frame, scale_there) for frame in visible])
-    size = 2 * max(*here.shape[1:], *there.shape[1:])
-    canvas = cv2.getOptimalDFTSize(size)
-    placed_here = _centred(here.shape[1:], canvas, 1.0, 0.0)
-    target = _spectra(*warped(here, placed_here, (canvas, canvas)))
-    found: list[tuple[float, Homography]] = []
-    for scale, rotation in product(SCALES, ROTATIONS_DEGREES):
-        placed = _centred(there.shape[1:], canvas, float(scale), float(rotation))
-        pointed = turned(there, float(rotation))
-        scores = _masked_correlation(target, _spectra(*warped(pointed, placed, (canvas, canvas))))
-        row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        down, right = (
-            int(shift) - canvas if shift > canvas // 2 else int(shift) for shift in (row, column)
-        )
-        shifted = np.array([[1, 0, right], [0, 1, down], [0, 0, 1]]) @ placed
-        between = np.linalg.inv(placed_here) @ shifted
-        found.append(
-            (
-                float(scores[row, column]),
-                np.linalg.inv(scaling(scale_here)) @ between @ scaling(scale_there),
-            )
-        )
-    found.sort(key=lambda each: -each[0])
-    return [homography / homography[2, 2] for _, homography in found[:keep]]
+    edge = cv2.copyMakeBorder(
+        seen, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0.0 if border_px else 1.0
+    )
+    margin = np.ones((2 * BORDER_PX + 1, 2 * BORDER_PX + 1), np.uint8)
+    return np.asarray(cv2.erode(edge, margin)[1:-1, 1:-1], np.float32)
 
 
-def _centred(
-    shape: tuple[int, ...], canvas: int, scale: float, rotation_degrees: float
-) -> Homography:
-    """Put an image of that shape in the middle of a square canvas, scaled and turned."""
-    height, width = shape
-    turned = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation_degrees, scale)
-    middle = np.array([[1, 0, (canvas - width) / 2], [0, 1, (canvas - height) / 2], [0, 0, 1]])
-    return np.asarray(middle @ np.vstack([turned, [0, 0, 1]]), np.float64)
+def refine(infrared: Described, visible: View, homography: Homography) -> Fit:
+    """Improve a homography by Gauss-Newton steps on the correlation of descriptors.
 
+    The visible images are brought onto the infrared grid first, so that descriptors see equal sizes
+    and directions, and a small homography of the grid is then fitted.
 
-@dataclass(frozen=True)
-class _Spectra:
-    channels: NDArray[np.complex64]
-    energy: NDArray[np.complex64]
-    cover: NDArray[np.complex64]
-    area_px: float
-
-
-def _spectra(channels: Descriptors, cover: Image) -> _Spectra:
-    masked = channels * cover
-    return _Spectra(
-        channels=np.fft.rfft2(masked).astype(np.complex64),
-        energy=np.fft.rfft2((masked**2).sum(axis=0)).astype(np.complex64),
-        cover=np.fft.rfft2(cover).astype(np.complex64),
-        area_px=float(cover.sum()),
+    Args:
+        infrared: at the scale of the fit.
+        visible: frames of the same instants.
+        homography: where to start, visible pixels to infrared pixels.
+    """
+    to_small = scaling(infrared.scale)
+    to_grid = to_small @ homography
+    there, cover = on_grid(visible, to_grid, infrared.cover.shape)
+    step, score, residual_px = _gauss_newton(infrared, there, cover)
+    improved = np.linalg.inv(to_small) @ step @ to_grid
+    return Fit(
+        improved / improved[2, 2],
+        score,
+        residual_px / infrared.scale,
+        float((cover * infrared.cover).mean()),
     )
 
 
-def _masked_correlation(here: _Spectra, there: _Spectra) -> NDArray[np.float64]:
-    """Correlation for every shift of `there` over the area that both cover, weighed by its root."""
-    products = np.fft.irfft2((here.channels * np.conj(there.channels)).sum(axis=0))
-    energy_here = np.fft.irfft2(here.energy * np.conj(there.cover))
-    energy_there = np.fft.irfft2(here.cover * np.conj(there.energy))
-    overlap = np.fft.irfft2(here.cover * np.conj(there.cover))
-    energy = np.maximum(energy_here, 0) * np.maximum(energy_there, 0)
-    enough = overlap >= MIN_SHARE * min(here.area_px, there.area_px)
-    floor = max(1e-6 * float(energy.max()), 1e-30)
-    scores = products / np.sqrt(np.maximum(energy, floor))
-    share = np.maximum(overlap, 0) / min(here.area_px, there.area_px)
-    return np.asarray(np.where(enough, scores * np.sqrt(share), -1.0), np.float64)
-
-
-def refine(
-    infrared: Sequence[Image],
-    visible: Sequence[Image],
-    homography: Homography,
-    *,
-    scales: Sequence[float],
-) -> Fit:
-    """Improve a homography by Gauss-Newton steps on the correlation of descriptors.
-
-    At every scale the visible images are brought onto the infrared grid first, so that descriptors
-    see equal sizes and directions, and a small homography of the grid is then fitted.
+def on_grid(
+    visible: View, homography: Homography, shape: tuple[int, ...]
+) -> tuple[Descriptors, Image]:
+    """Descriptors of images brought onto another grid, and where these can be trusted.
 
     Args:
-        infrared: frames, (H, W) each.
-        visible: frames of the same instants, (h, w) each.
-        homography: where to start, visible pixels to infrared pixels.
-        scales: of the infrared images, coarse to fine.
+        visible: frames.
+        homography: visible pixels to pixels of the grid.
+        shape: height, width of the grid.
     """
-    fit = Fit(homography, -1.0, float("inf"), 0.0)
-    for scale in scales:
-        small = [resized(frame, scale) for frame in infrared]
-        here = describe(small)
-        to_grid = scaling(scale) @ fit.homography
-        there, cover = _on_grid(visible, to_grid, small[0].shape)
-        step, score, residual_px = _gauss_newton(here, there, cover)
-        improved = np.linalg.inv(scaling(scale)) @ step @ to_grid
-        improved /= improved[2, 2]
-        fit = Fit(improved, score, residual_px / scale, float(cover.mean()))
-    return fit
-
-
-def _on_grid(
-    frames: Sequence[Image], homography: Homography, shape: tuple[int, ...]
-) -> tuple[Descriptors, Image]:
-    """Descriptors of images brought onto the infrared grid, and where these can be trusted."""
     height, width = shape
     spread = float(np.sqrt(abs(np.linalg.det(homography[:2, :2]))))
     smooth = 0.5 * float(np.sqrt(max(1 / spread**2 - 1, 0)))
     moved = []
-    for frame in frames:
+    for frame in visible.frames:
         source = cv2.GaussianBlur(frame, (0, 0), smooth) if smooth > 0 else frame
         moved.append(
             np.asarray(
@@ -207,26 +139,22 @@ def _on_grid(
                 np.float32,
             )
         )
-    inside = np.ones(frames[0].shape, np.uint8)
-    cover = cv2.warpPerspective(inside, homography, (width, height), flags=cv2.INTER_NEAREST)
-    margin = np.ones((2 * BORDER_PX + 1, 2 * BORDER_PX + 1), np.uint8)
-    padded = cv2.copyMakeBorder(cover, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    trusted = cv2.erode(padded, margin)[1:-1, 1:-1]
-    return describe(moved), np.asarray(trusted, np.float32)
+    seen = cv2.warpPerspective(visible.seen, homography, (width, height), flags=cv2.INTER_NEAREST)
+    return describe(moved), trusted(np.asarray(seen, np.float32))
 
 
 def _gauss_newton(
-    here: Descriptors, there: Descriptors, cover: Image
+    infrared: Described, there: Descriptors, cover: Image
 ) -> tuple[Homography, float, float]:
     """The small homography of the grid that brings `there` onto `here`.
 
     Returns:
         It, the correlation under it, and the mean displacement that blocks still show, grid pixels.
     """
-    height, width = cover.shape
-    grid = _Grid.of(height, width)
+    here = infrared.channels
+    grid = _Grid.of(*cover.shape)
     step: Homography = np.eye(3)
-    moved, weight = _moved(there, cover, step)
+    moved, weight = there, cover * infrared.cover
     score = correlation(here, moved, weight)
     damping = FIRST_DAMPING
     system = _System.of(here, moved, weight)
@@ -234,7 +162,8 @@ def _gauss_newton(
         tried = grid.composed(step, system, damping)
         if tried is None:
             break
-        other, other_weight = _moved(there, cover, tried)
+        other, other_cover = warped(there, cover, tried, cover.shape)
+        other_weight = other_cover * infrared.cover
         other_score = correlation(here, other, other_weight)
         movement_px = distance_of_corners(step, tried, cover.shape)
         if other_score <= score:
@@ -247,15 +176,6 @@ def _gauss_newton(
         if movement_px < CONVERGED_PX:
             break
     return step, score, system.block_displacement()
-
-
-def _moved(
-    channels: Descriptors, cover: Image, homography: Homography
-) -> tuple[Descriptors, Image]:
-    moved, inside = warped(channels, homography, cover.shape)
-    height, width = cover.shape
-    weight = cv2.warpPerspective(cover, homography, (width, height))
-    return moved, np.asarray(weight * (inside > 1 - 1e-3), np.float32)
 
 
 @dataclass(frozen=True)

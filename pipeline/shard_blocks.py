@@ -11,9 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.degrade import degrade_block, reach
 from pipeline.degrade_draws import Band, DegradationDraw, Window
 from pipeline.geometry import Resampling, resample
-from pipeline.tone import tone_mapped
+from pipeline.tone import levels_of
 from schemas.errors import ShardError
-from schemas.facts import ToneMapping
 from schemas.store import CHUNK_PAIRS, CLIP_STORE, SHARD_PAIRS, ClipAttributes
 
 BANDS: tuple[Band, Band] = ("infrared", "visible")
@@ -75,9 +74,9 @@ def stacked(
     return block
 
 
-def levels(counts: NDArray[np.uint16], tone: ToneMapping) -> NDArray[np.uint8]:
-    """Grey levels of a block of counts, (T, H, W), frame by frame to bound the memory."""
-    return np.stack([tone_mapped(frame, tone) for frame in counts])
+def levels(counts: NDArray[np.uint16], curves: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey levels of a block of counts, (T, H, W), each frame under its own curve."""
+    return np.stack([levels_of(*pair) for pair in zip(counts, curves, strict=True)])
 
 
 def degraded(
@@ -142,7 +141,7 @@ def next_block(
     streams: Mapping[str, Frames],
     names: Collection[str],
     about: ClipAttributes,
-    tone: ToneMapping | None,
+    curves: NDArray[np.float32] | None,
     *,
     first_pair: int,
     before: Mapping[Band, NDArray[np.uint8]],
@@ -151,10 +150,10 @@ def next_block(
 
     Args:
         streams: aligned frames by the array they are for, standing at `first_pair`; `infrared`
-            gives counts where there is a tone mapping.
+            gives counts where there are tone curves.
         names: the arrays wanted; degraded ones that no stream gives are made from clean ones.
         about: the clip.
-        tone: counts to grey levels; None for 8-bit infrared.
+        curves: the tone curve of every infrared frame of the clip; None for 8-bit infrared.
         first_pair: index in the clip of the block's first pair.
         before: clean frames before it, as `looked_back_at` keeps them.
     """
@@ -162,11 +161,12 @@ def next_block(
     block: dict[str, NDArray[Any]] = {}
     for name, frames in streams.items():
         shape = (pairs, about.height, about.width, 3)[: len(CLIP_STORE[name].axes)]
-        is_counts = name == "infrared" and tone is not None
+        is_counts = name == "infrared" and curves is not None
         block[name] = stacked(frames, shape, np.uint16 if is_counts else np.uint8, stream=name)
-    if tone is not None:
+    if curves is not None:
         block["infrared_counts"] = block["infrared"]
-        block["infrared"] = levels(block["infrared_counts"], tone)
+        here = slice(first_pair, first_pair + pairs)
+        block["infrared"] = levels(block["infrared_counts"], curves[here])
     for band in BANDS:
         if (name := f"{band}_degraded") in names and name not in block:
             block[name] = degraded(

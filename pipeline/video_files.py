@@ -1,24 +1,24 @@
-"""Reads video files and folders of frames; hides which is which from everyone else.
+"""Reads videos, folders of frames, raw files and bags; hides which is which from everyone else.
 
 PyAV probes and decodes, for its exact presentation times and 16 bits. Writing is re-exported from
 `video_encoding`, so that one module is the door to video files.
 """
 
-import csv
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.image_files import (
     Frame,
+    as_frame,
     as_infrared,
     as_visible,
     described,
@@ -27,6 +27,9 @@ from pipeline.image_files import (
     read_numbered,
     write_image,
 )
+from pipeline.raw_files import probe_raw, read_raw
+from pipeline.stream_probe import StreamProbe
+from pipeline.timestamp_files import read_timestamps
 from pipeline.video_encoding import write_video
 from pipeline.video_streams import (
     decoded,
@@ -37,6 +40,7 @@ from pipeline.video_streams import (
     stamps,
 )
 from schemas.errors import VideoError
+from schemas.layouts import RawLayout, StreamLayout
 
 __all__ = [
     "Band",
@@ -56,39 +60,79 @@ Band = Literal["infrared", "visible"]
 
 BYTE_BITS = 8
 
-TIMESTAMP_COLUMNS = ["frame", "time_s"]
+ROS2_METADATA = "metadata.yaml"
+"""Stands in every folder that is a ROS 2 bag."""
+
+ROS_MAGICS = (b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0")
+"""What ROS 1 bags, MCAP files and single files of ROS 2 bags begin with."""
 
 EXACT_GREY = {"gray", "gray10le", "gray12le", "gray14le", "gray16le"}
 """Formats whose samples are taken as they are; swscale would rescale 10 to 14 bits."""
 
 
-@dataclass(frozen=True)
-class StreamProbe:
-    """What a video file or a folder of frames is."""
-
-    container: str
-    codec: str
-    pixel_format: str
-    color_range: str
-    width: int
-    height: int
-    bit_depth: int
-    """8 or 16: bits that a sample takes when decoded."""
-    times_s: NDArray[np.float64]
-    """Presentation times, increasing, (T,)."""
-
-
-def probe(path: Path, *, fps: float | None = None) -> StreamProbe:
+def probe(
+    path: Path, *, fps: float | None = None, layout: StreamLayout | None = None
+) -> StreamProbe:
     """What `path` holds; of a video one frame is decoded and the rest demuxed.
 
     Args:
-        path: a video file, or a folder of numbered PNG or TIFF frames.
-        fps: frame rate of a folder; a number left out in its names is a missing frame.
+        path: a video file, a folder of numbered PNG or TIFF frames, a raw file, a ROS bag or an
+            MCAP file.
+        fps: frame rate of a folder or a raw file; a number left out in a folder's names is a
+            missing frame.
+        layout: where the frames lie, as far as the file does not say.
 
     Raises:
-        VideoError: it is missing, empty, damaged, or a folder without `fps`.
+        VideoError: it is missing, empty, damaged, or not laid out like that.
     """
-    return _probe_folder(path, fps) if path.is_dir() else _probe_file(path)
+    layout = layout or StreamLayout()
+    match _kind(path, layout):
+        case "raw":
+            found = probe_raw(path, _raw(layout), fps)
+        case "ros":
+            found = _ros(path).probe_ros(path, layout.topic)
+        case "folder":
+            found = _probe_folder(path, fps)
+        case _:
+            found = _probe_file(path)
+    if layout.crop is None:
+        return found
+    x, y, width, height = layout.crop
+    if x + width > found.width or y + height > found.height:
+        raise VideoError(
+            f"{path}: is {found.width}x{found.height}, which crop {list(layout.crop)} leaves; "
+            "mend layouts"
+        )
+    return replace(found, width=width, height=height)
+
+
+def _kind(path: Path, layout: StreamLayout) -> Literal["raw", "ros", "folder", "video"]:
+    """What sort of thing `path` is, by its content and not by its name."""
+    if layout.raw is not None:
+        return "raw"
+    if path.is_dir():
+        return "ros" if (path / ROS2_METADATA).is_file() else "folder"
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(max(map(len, ROS_MAGICS))).startswith(ROS_MAGICS):
+            return "ros"
+    return "video"
+
+
+def _raw(layout: StreamLayout) -> RawLayout:
+    if layout.raw is None:
+        raise TypeError("the layout describes no raw file")
+    return layout.raw
+
+
+def _ros(path: Path) -> Any:
+    """The module that reads ROS bags, where the extra is installed that it needs."""
+    try:
+        return import_module("pipeline.ros_files")
+    except ModuleNotFoundError as error:
+        raise VideoError(
+            f"{path}: is a ROS bag or MCAP file, and {error.name} is missing that reads it; "
+            "install it with: pip install 'twinband[ros]'"
+        ) from error
 
 
 def _probe_folder(path: Path, fps: float | None) -> StreamProbe:
@@ -105,6 +149,8 @@ def _probe_folder(path: Path, fps: float | None) -> StreamProbe:
         height=first.shape[0],
         bit_depth=8 * first.itemsize,
         times_s=(numbers - numbers[0]) / (fps or 1.0),
+        time_source="declared",
+        is_lossless=True,
     )
 
 
@@ -117,6 +163,7 @@ def _probe_file(path: Path) -> StreamProbe:
     if quarter_turns(path, first) % 2:
         width, height = height, width
     with opened(path) as (container, stream):
+        codec = stream.codec_context.codec
         return StreamProbe(
             container=container.format.name,
             codec=stream.codec_context.name,
@@ -126,6 +173,8 @@ def _probe_file(path: Path) -> StreamProbe:
             height=height,
             bit_depth=16 if _bits(first.format.name) > BYTE_BITS else 8,
             times_s=presentation_times(path, container, stream),
+            time_source="presentation",
+            is_lossless=bool(codec.lossless and not codec.lossy),
         )
 
 
@@ -150,41 +199,61 @@ def content_hash(path: Path) -> tuple[str, int]:
 
 
 def read_frames(
-    path: Path, band: Band, *, start: int = 0, stop: int | None = None
+    path: Path,
+    band: Band,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    layout: StreamLayout | None = None,
 ) -> Iterator[Frame]:
     """Every stored frame once, in presentation order, in constant memory.
 
     Infrared frames are (H, W): uint16 as stored, or uint8; colour video gives its luma at full
     range, images of three channels their luma. Visible frames are RGB (H, W, 3) uint8. A video
-    that asks its players to turn it by quarters is turned.
+    that asks its players to turn it by quarters is turned, and cropped after that.
 
     Args:
-        path: a video file or a folder of numbered frames.
+        path: a video file, a folder of numbered frames, a raw file, a ROS bag or an MCAP file.
         band: which camera's frames these are.
         start: index of the first frame wanted; a video seeks to the keyframe before it.
         stop: index behind the last one; None: to the end.
+        layout: where the frames lie, as far as the file does not say.
 
     Raises:
         VideoError: the file is missing or damaged, or its frames are not alike.
     """
-    if path.is_dir():
-        paths = [frame for _, frame in numbered_frames(path)][start:stop]
-        stored = zip(paths, read_numbered(paths), strict=True)
-        yield from (
-            as_infrared(frame) if band == "infrared" else as_visible(frame, frame_path)
-            for frame_path, frame in stored
-        )
-        return
-    wanted = None if stop is None else max(0, stop - start)
-    layout = None
-    for index, frame in enumerate(islice(_frames_from(path, start), wanted), start):
-        pixels = _pixels(path, frame, band)
-        layout = layout or (pixels.shape, pixels.dtype)
-        if (pixels.shape, pixels.dtype) != layout:
-            raise VideoError(
-                f"{path}: frame {index} is {described(pixels)}, unlike those before; split it"
+    layout = layout or StreamLayout()
+    stored: Iterator[Frame]
+    match _kind(path, layout):
+        case "raw":
+            stored = read_raw(path, _raw(layout), start, stop)
+        case "ros":
+            stored = _ros(path).read_ros(path, layout.topic, start, stop)
+        case "folder":
+            stored = read_numbered([frame for _, frame in numbered_frames(path)][start:stop])
+        case _:
+            wanted = None if stop is None else max(0, stop - start)
+            stored = (
+                _pixels(path, frame, band) for frame in islice(_frames_from(path, start), wanted)
             )
-        yield pixels
+    known = None
+    for index, frame in enumerate(stored, start):
+        known = known or (frame.shape, frame.dtype)
+        if (frame.shape, frame.dtype) != known:
+            raise VideoError(
+                f"{path}: frame {index} is {described(frame)}, unlike those before; split it"
+            )
+        yield _cropped(
+            as_infrared(frame) if band == "infrared" else as_visible(frame, path), layout
+        )
+
+
+def _cropped(frame: Frame, layout: StreamLayout) -> Frame:
+    """This camera's part of a frame."""
+    if layout.crop is None:
+        return frame
+    x, y, width, height = layout.crop
+    return as_frame(np.ascontiguousarray(frame[y : y + height, x : x + width]))
 
 
 def _frames_from(path: Path, start: int) -> Iterator[av.VideoFrame]:
@@ -204,7 +273,9 @@ def _frames_from(path: Path, start: int) -> Iterator[av.VideoFrame]:
         yield from islice(decoded(path, container, stream), start, None)
 
 
-def read_frames_at(path: Path, band: Band, indices: Sequence[int]) -> list[Frame]:
+def read_frames_at(
+    path: Path, band: Band, indices: Sequence[int], *, layout: StreamLayout | None = None
+) -> list[Frame]:
     """The frames of those indices, in the order asked for.
 
     Seeks to the keyframe before each and decodes from there, so that few frames of a long video
@@ -213,10 +284,28 @@ def read_frames_at(path: Path, band: Band, indices: Sequence[int]) -> list[Frame
     Raises:
         VideoError: the file is damaged or has no such frame.
     """
-    if path.is_dir():
-        numbered = numbered_frames(path)
-        _check_indices(path, indices, len(numbered))
-        return [next(read_frames(path, band, start=n, stop=n + 1)) for n in indices]
+    layout = layout or StreamLayout()
+    found: dict[int, Frame] = {}
+    match _kind(path, layout):
+        case "video":
+            found = _sought_frames(path, band, indices, layout)
+        case "folder":
+            _check_indices(path, indices, len(numbered_frames(path)))
+    missing = set(indices) - set(found)
+    if missing and min(missing) < 0:
+        raise VideoError(f"{path}: has no frame {min(missing)}; frames are counted from 0")
+    for index in sorted(missing):
+        frames = read_frames(path, band, start=index, stop=index + 1, layout=layout)
+        if (pixels := next(frames, None)) is None:
+            raise VideoError(f"{path}: frame {index} cannot be read; copy or record it again")
+        found[index] = pixels
+    return [found[index] for index in indices]
+
+
+def _sought_frames(
+    path: Path, band: Band, indices: Sequence[int], layout: StreamLayout
+) -> dict[int, Frame]:
+    """Those frames of a video that a seek finds, by index."""
     found: dict[int, Frame] = {}
     with opened(path) as (container, stream):
         times = stamps(container, stream)
@@ -224,13 +313,8 @@ def read_frames_at(path: Path, band: Band, indices: Sequence[int]) -> list[Frame
         for index in sorted(set(indices)):
             frame = next(sought(path, container, stream, times[index]), None)
             if frame is not None and frame.pts == times[index]:
-                found[index] = _pixels(path, frame, band)
-    for index in set(indices) - set(found):
-        pixels = next(islice(read_frames(path, band), index, None), None)
-        if pixels is None:
-            raise VideoError(f"{path}: frame {index} cannot be decoded; copy or record it again")
-        found[index] = pixels
-    return [found[index] for index in indices]
+                found[index] = _cropped(_pixels(path, frame, band), layout)
+    return found
 
 
 def _check_indices(path: Path, indices: Sequence[int], frames: int) -> None:
@@ -239,73 +323,17 @@ def _check_indices(path: Path, indices: Sequence[int], frames: int) -> None:
             raise VideoError(f"{path}: has no frame {index}; it has {frames}, counted from 0")
 
 
-def read_timestamps(path: Path) -> NDArray[np.float64]:
-    """The times of a `frame,time_s` file, one row per recorded frame from 0, (T,) seconds.
-
-    Raises:
-        VideoError: it is missing, a line is not of that form, or the times do not increase; names
-            the line.
-    """
-    if not path.is_file():
-        raise VideoError(f"{path}: does not exist; check the path")
-    times_s: list[float] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            if [column.strip() for column in header] != TIMESTAMP_COLUMNS:
-                raise VideoError(
-                    f"{path}: line 1: the columns are {','.join(header)!r}, not 'frame,time_s'; "
-                    "write that line first"
-                )
-            for row in filter(None, rows):
-                times_s.append(_timestamp(row, times_s, f"{path}: line {rows.line_num}"))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise VideoError(f"{path}: is no CSV text: {error}; export it again") from error
-    return np.array(times_s)
-
-
-def _timestamp(row: list[str], before_s: list[float], where: str) -> float:
-    try:
-        frame, time_s = int(row[0]), float(row[1])
-    except (ValueError, IndexError) as error:
-        raise VideoError(
-            f"{where}: {','.join(row)!r} is not a frame number and a time; mend it"
-        ) from error
-    if frame != len(before_s):
-        raise VideoError(
-            f"{where}: frame {frame} where frame {len(before_s)} should stand; mend it"
-        )
-    if not math.isfinite(time_s):
-        raise VideoError(f"{where}: time_s is {time_s}; give seconds")
-    if before_s and time_s <= before_s[-1]:
-        raise VideoError(
-            f"{where}: time_s {time_s} does not increase over {before_s[-1]}; mend the clock's log"
-        )
-    return time_s
-
-
 def _pixels(path: Path, frame: av.VideoFrame, band: Band) -> Frame:
     name = frame.format.name
     if band == "visible":
-        pixels = frame.to_ndarray(format="rgb24")
+        pixels = as_frame(frame.to_ndarray(format="rgb24"))
     elif name in EXACT_GREY:
-        pixels = frame.to_ndarray()
+        pixels = as_frame(frame.to_ndarray())
     else:
-        pixels = frame.to_ndarray(format="gray16le" if _bits(name) > BYTE_BITS else "gray")
+        wanted = "gray16le" if _bits(name) > BYTE_BITS else "gray"
+        pixels = as_frame(frame.to_ndarray(format=wanted))
     turns = quarter_turns(path, frame)
-    return _frame(np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels)
-
-
-def _frame(pixels: NDArray[Any]) -> Frame:
-    """The same array, typed.
-
-    Raises:
-        TypeError: its samples are neither uint8 nor uint16.
-    """
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"samples are {pixels.dtype}, not uint8 or uint16")
-    return pixels
+    return as_frame(np.ascontiguousarray(np.rot90(pixels, turns))) if turns else pixels
 
 
 def _bits(pixel_format: str) -> int:

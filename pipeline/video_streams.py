@@ -13,6 +13,7 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
+from pipeline.video_seals import is_whole, sealed_slices
 from schemas.errors import VideoError
 
 Container = av.container.InputContainer
@@ -28,6 +29,9 @@ OPENING = {
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf",
 }
 """Containers that hold their own frames: playlists and text would lead ffmpeg to other files."""
+
+CONCEALING = {"mjpeg"}
+"""Codecs whose decoders fill up damaged pictures without a word, unless told to fail."""
 
 CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 """How Matroska writes a duration: 00:01:02.500000000."""
@@ -56,6 +60,8 @@ def opened(path: Path) -> Iterator[tuple[Container, Stream]]:
             if streams[0].codec_context is None:
                 raise VideoError(f"{path}: its codec is unknown; convert it to H.264 or FFV1")
             streams[0].thread_type = "AUTO"
+            if streams[0].codec_context.name in CONCEALING:
+                streams[0].codec_context.options = {"err_detect": "explode"}
             yield container, streams[0]
     except av.FFmpegError as error:
         raise VideoError(
@@ -65,11 +71,41 @@ def opened(path: Path) -> Iterator[tuple[Container, Stream]]:
 
 def decoded(path: Path, container: Container, stream: Stream) -> Iterator[av.VideoFrame]:
     """The frames from where the container stands, none of them patched up by the decoder."""
-    for frame in container.decode(stream):
-        if frame.is_corrupt:
-            at = "" if frame.time is None else f" at {frame.time:.3f} s"
-            raise VideoError(f"{path}: the frame{at} is damaged; copy or record it again")
-        yield frame
+    packets = container.demux(stream)
+    if stream.codec_context.name == "ffv1":
+        packets = _unbroken(path, packets)
+    for packet in packets:
+        for frame in packet.decode():
+            if frame.is_corrupt:
+                at = "" if frame.time is None else f" at {frame.time:.3f} s"
+                raise VideoError(f"{path}: the frame{at} is damaged; copy or record it again")
+            yield frame
+
+
+def _unbroken(path: Path, packets: "Iterator[av.Packet[Stream]]") -> "Iterator[av.Packet[Stream]]":
+    """The same packets of FFV1, as long as their checksums hold.
+
+    Whether a file has checksums at all shows with the first slice that fits its own. libav reports
+    damaged slices in no other way than by a line of log, and shows those of the frame before.
+    """
+    is_sealed, doubtful = False, None
+    for packet in packets:
+        slices = sealed_slices(bytes(packet)) if packet.size else []
+        whole = [is_whole(content) for content in slices or ()]
+        is_sealed = is_sealed or any(whole)
+        if doubtful is None and packet.size and not (whole and all(whole)):
+            doubtful = packet
+        if is_sealed and doubtful is not None:
+            at = (
+                ""
+                if doubtful.pts is None
+                else f" at {float(doubtful.pts * doubtful.time_base):.3f} s"
+            )
+            raise VideoError(
+                f"{path}: the frame{at} is damaged, its checksum does not fit; "
+                "copy or record it again"
+            )
+        yield packet
 
 
 def stamps(container: Container, stream: Stream) -> list[int]:

@@ -17,13 +17,11 @@ from pydantic import (
 
 from schemas.base import Matrix3x3, Slug, StrictModel
 from schemas.errors import CatalogError
+from schemas.layouts import MAX_CAMERA_PIXELS, Layouts, StreamLayout
 from schemas.recipe import Recipe
 from schemas.yaml_files import load_yaml
 
 Split = Literal["train", "val", "test"]
-
-MAX_CAMERA_PIXELS = 16384
-"""Largest side of a camera image, pixels; beyond it a typing error is likelier than a camera."""
 
 
 def _inside(path: str) -> str:
@@ -95,6 +93,13 @@ class Timestamps(StrictModel):
     visible: DataPath | None = None
 
 
+class PointPair(StrictModel):
+    """One place as both cameras show it: x, y, pixels of the frames as recorded."""
+
+    infrared: tuple[float, float]
+    visible: tuple[float, float]
+
+
 class Review(StrictModel):
     """A person's decision on a recording."""
 
@@ -116,8 +121,13 @@ class Recording(StrictModel):
         description="Stable name; prefixes every clip cut from this recording.",
     )
     site: Slug = Field(description="Where it was filmed. A site never spans two splits.")
-    infrared: DataPath = Field(description="Video file or folder of numbered frames.")
-    visible: DataPath = Field(description="Video file or folder of numbered frames.")
+    infrared: DataPath = Field(
+        description="Video file, folder of numbered frames, ROS bag or MCAP file."
+    )
+    visible: DataPath = Field(description="The same; it may be the same file, see layouts.")
+    layouts: Layouts = Field(
+        Layouts(), description="For raw files, for one file of both cameras, and for ROS topics."
+    )
     infrared_degraded: DataPath | None = Field(
         None, description="Degraded infrared made elsewhere, frame by frame; kept as it is."
     )
@@ -126,7 +136,10 @@ class Recording(StrictModel):
     )
     timestamps: Timestamps = Timestamps()
     fps: float | None = Field(
-        None, gt=0, le=1000, description="Frame rate of folders of frames without timestamps."
+        None,
+        gt=0,
+        le=1000,
+        description="Frame rate of folders of frames and of raw files without timestamps.",
     )
     offset_s: float | None = Field(
         None,
@@ -139,6 +152,9 @@ class Recording(StrictModel):
         description="Visible pixels to infrared pixels, undistorted ones where the rig has lenses; "
         "None: estimated.",
     )
+    point_pairs: Annotated[tuple[PointPair, ...], Field(min_length=4, max_length=4)] | None = Field(
+        None, description="Four places seen by both cameras, instead of a homography."
+    )
     registered: bool = Field(
         False, description="Both videos already show the same view at the same instants."
     )
@@ -147,20 +163,44 @@ class Recording(StrictModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if self.infrared == self.visible:
+        if self.infrared == self.visible and not self.shares_a_file():
             raise ValueError(
-                f"infrared and visible are both {self.infrared}; list one file per camera"
+                f"infrared and visible are both {self.infrared}; list one file per camera, or "
+                "give each a crop or a topic of its own in layouts"
             )
-        if self.registered and (self.homography is not None or self.offset_s is not None):
+        if self.registered and self.is_declared():
             raise ValueError(
-                "registered: true leaves no room for homography or offset_s; remove one of them"
+                "registered: true leaves no room for homography, point_pairs or offset_s; remove "
+                "one of them"
             )
+        if self.homography is not None and self.point_pairs is not None:
+            raise ValueError("homography and point_pairs say the same; remove one of them")
         if not self.registered and (self.infrared_degraded or self.visible_degraded):
             raise ValueError(
                 "degraded streams can only be kept for registered recordings; "
                 "set registered: true or remove them"
             )
         return self
+
+    def is_declared(self) -> bool:
+        """Whether anything about clocks or geometry is given by hand."""
+        given = (self.homography, self.point_pairs, self.offset_s)
+        return any(value is not None for value in given)
+
+    def shares_a_file(self) -> bool:
+        """Whether the layouts tell the two cameras apart where one file holds both."""
+        infrared, visible = (
+            layout or StreamLayout() for layout in (self.layouts.infrared, self.layouts.visible)
+        )
+        if infrared.topic != visible.topic and None not in (infrared.topic, visible.topic):
+            return True
+        if infrared.crop is None or visible.crop is None:
+            return False
+        return any(
+            max(infrared.crop[axis], visible.crop[axis])
+            >= min(crop[axis] + crop[axis + 2] for crop in (infrared.crop, visible.crop))
+            for axis in (0, 1)
+        )
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Every path the recording names, with its place inside the recording."""

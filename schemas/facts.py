@@ -11,7 +11,10 @@ Stage = Literal["ingest", "sync", "register", "degrade", "shard", "publish", "re
 
 
 class ToneMapping(StrictModel):
-    """The one linear mapping of a recording's 16-bit counts to grey levels."""
+    """One linear mapping of a recording's 16-bit counts to grey levels, for registration.
+
+    Clips follow the curve of each frame instead, which is saved beside the signals.
+    """
 
     low_counts: float = Field(description="Counts that become grey level 0.")
     high_counts: float = Field(description="Counts that become grey level 255.")
@@ -32,7 +35,10 @@ class StreamFacts(StrictModel):
     bit_depth: int = Field(description="Significant bits of a sample as stored: 8 or 16.")
     frames: int
     fps: float = Field(description="Frames per second: one over the median spacing.")
-    time_source: Literal["timestamps", "presentation", "declared"]
+    time_source: Literal["timestamps", "presentation", "declared", "received"] = Field(
+        description="The camera's log, the file's own times, a declared frame rate, or when a ROS "
+        "recorder received each frame."
+    )
     first_time_s: float
     last_time_s: float
     missing_frames: int = Field(description="Frames lost, by the spacing of the times.")
@@ -40,6 +46,11 @@ class StreamFacts(StrictModel):
         description="Frames equal to their predecessor, by index."
     )
     dead_frames: tuple[int, ...] = Field(description="Frames of one single value, by index.")
+    torn_frames: tuple[int, ...] = Field(
+        (),
+        description="Frames whose upper or lower rows are those of the frame before, or blank, by "
+        "index; told of lossless streams alone.",
+    )
     tone: ToneMapping | None = Field(None, description="None for 8-bit streams.")
 
 
@@ -67,6 +78,16 @@ class SyncFacts(StrictModel):
     unpaired_infrared: int = Field(description="Infrared frames without a visible partner.")
 
 
+class Stretch(StrictModel):
+    """Pairs over which the rig kept still."""
+
+    first_pair: int = Field(description="Of the recording's list of pairs, from 0.")
+    end_pair: int = Field(description="One after the last.")
+    homography: Matrix3x3 = Field(description="Visible pixels to infrared pixels.")
+    confidence: float = Field(ge=0, le=1)
+    mean_residual_px: float | None
+
+
 class RegisterFacts(StrictModel):
     """How the visible image maps onto the infrared one."""
 
@@ -80,6 +101,12 @@ class RegisterFacts(StrictModel):
     )
     crop: tuple[int, int, int, int] = Field(
         description="x, y, width, height of the largest infrared rectangle both cameras see."
+    )
+    stretches: tuple[Stretch, ...] = Field(
+        (),
+        description="Where the rig moved: what holds when, in order; pairs between two of them "
+        "belong to none. The homography above is that of the longest, the crop suits them all. "
+        "Empty: the homography holds for all pairs.",
     )
 
 
@@ -102,6 +129,11 @@ class ClipQuality(StrictModel):
 
     infrared_mean_levels: float
     infrared_contrast_levels: float = Field(description="Mean over frames of the deviation.")
+    infrared_flicker_levels: float | None = Field(
+        None,
+        description="Largest change from frame to frame that the whole picture has in common; "
+        "None: made before this was measured.",
+    )
     visible_mean_levels: float
     visible_contrast_levels: float
     visible_sharpness: float = Field(description="Mean variance of the Laplacian of the luma.")

@@ -39,10 +39,30 @@ class IngestRecipe(StrictModel):
         description="Percentiles of 16-bit infrared counts, pooled over the recording, that become "
         "grey levels 0 and 255 (CAPTURE.md section 4).",
     )
+    tone_smoothing_s: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="Standard deviation of the window in time over which counts are averaged "
+        "before they become a tone curve, seconds (2 or more: CAPTURE.md section 4).",
+    )
+    tone_plateau: float = Field(
+        4.0,
+        ge=1,
+        le=64,
+        description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. The "
+        "least whole number whose detail is that of CLAHE with a clip limit of 3 on the "
+        "simulated rig; its noise is less (tests/benchmarks/bench_tone.py).",
+    )
     drop_repeated: bool = Field(
         False,
         description="Leave repeated frames out of the pairs. Off by default, since lossy codecs "
         "repeat frames of a still scene rightly; switch it on for lossless recordings.",
+    )
+    drop_torn: bool = Field(
+        True,
+        description="Leave torn frames out of the pairs; those of registered recordings stay, "
+        "which somebody else has chosen.",
     )
 
 
@@ -60,11 +80,11 @@ class SyncRecipe(StrictModel):
         description="Furthest a pair's instants may lie apart, in periods of the slower camera.",
     )
     min_confidence: float = Field(
-        0.22,
+        0.4,
         ge=0,
         le=1,
-        description="Least lead of the best offset's correlation over any other's. On six "
-        "simulated recordings the right videos led by 0.27 to 0.75, wrong ones by 0.17 or less.",
+        description="Least lead of the best offset over any other, times the share of "
+        "the movement that says the same (docs/benchmarks.md).",
     )
 
 

@@ -10,13 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.geometry import distance_of_corners
-from pipeline.register import (
-    HomographyFit,
-    estimate_homography,
-    register_fingerprint,
-    run_register,
-)
+from pipeline.register import register_fingerprint, run_register
 from pipeline.register_descriptors import correlation, describe, resized
+from pipeline.register_estimate import HomographyFit, estimate_homography
 from pipeline.register_fit import scaling
 from pipeline.video_files import read_frames_at
 from pipeline.workspace import Workspace, load, save, save_arrays

@@ -19,14 +19,14 @@ from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.ingest import run_ingest
 from pipeline.shard import run_shard, shard_fingerprint
 from pipeline.sync import run_sync
-from pipeline.tone import tone_mapped
+from pipeline.tone import levels_of
 from pipeline.video_files import read_frames, write_image, write_video
 from pipeline.workspace import Workspace, load, load_arrays, save, save_arrays
 from schemas.base import Matrix3x3
 from schemas.catalog import Camera, Recording, RecordingPlan, Review, Rig, Timestamps
 from schemas.degradations import StripeNoise
 from schemas.errors import ShardError, WorkspaceError
-from schemas.facts import IngestFacts, RegisterFacts, ShardFacts, SyncFacts
+from schemas.facts import RegisterFacts, ShardFacts, SyncFacts
 from schemas.recipe import DegradeRecipe, Recipe, ShardRecipe
 from schemas.store import ClipAttributes
 
@@ -268,16 +268,14 @@ def test_counts_are_kept_beside_the_levels_made_of_them(
     film(tmp_path / "data", 9, dtype=np.uint16)
     plan = plan_of(tmp_path / "data", Recipe(shard=ShardRecipe(keep_counts=keep_counts)))
     with_facts(plan, workspace)
-    ingest = load(workspace.facts("dock", "ingest"), IngestFacts)
-    assert ingest is not None
-    assert ingest.infrared.tone is not None
 
     ((arrays, _),) = stored(workspace, run_shard(plan, workspace))
 
-    counts = source(plan, "infrared")
+    counts: Stream = source(plan, "infrared")
+    curves: Stream = load_arrays(workspace.signals("dock"))["infrared_tone"]
     assert counts.dtype == np.uint16
     assert np.array_equal(
-        arrays["infrared"], np.stack([tone_mapped(frame, ingest.infrared.tone) for frame in counts])
+        arrays["infrared"], [levels_of(*pair) for pair in zip(counts, curves, strict=True)]
     )
     assert ("infrared_counts" in arrays) == keep_counts
     assert not keep_counts or np.array_equal(arrays["infrared_counts"], counts)

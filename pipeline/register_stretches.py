@@ -1,0 +1,228 @@
+"""Finds where a rig was bumped or sagged: stretches of a recording with a homography each.
+
+The recording is seen in parts. In each, the homography of the part before is followed; where it no
+longer leads to the same place, and the frames of both parts agree that their own is better, the
+recording is cut.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from pipeline.geometry import distance_of_corners
+from pipeline.register_descriptors import View
+from pipeline.register_estimate import HomographyFit, estimate, finished
+from pipeline.register_fit import Homography
+from pipeline.register_search import Start, find_start, follow, judges_of, refined, trust
+from schemas.errors import RegisterError
+from schemas.facts import Stretch
+from schemas.recipe import RegisterRecipe
+
+PART_PAIRS = 75
+"""Pairs that a part has at least: two to three seconds."""
+
+MAX_PARTS = 24
+
+PART_FRAMES = 4
+"""Pairs of a part that are looked at."""
+
+MOVED = 1 / 160
+"""Mean distance of corners, in infrared widths, from which homographies are two: 4 px of 640. Parts
+of the still rigs of two M3SVD clips repeat to 1.5 px."""
+
+MAX_SEARCHES = 2
+"""Parts of a recording for which the search begins anew; after the second, bumps are not the cause
+of its failing."""
+
+LEAD = 0.1
+"""By how much more texture must agree with a part's own homography than with its neighbour's."""
+
+GAP_PAIRS = 6
+"""A change is looked for until it is known to so many pairs; these belong to no stretch."""
+
+GAP_VIEWS = 8
+"""Pairs looked at in each round of that."""
+
+Read = Callable[[Sequence[int]], tuple[View, View]]
+"""Infrared and visible views of the pairs of these numbers."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """Pairs over which one homography holds, about."""
+
+    first_pair: int
+    end_pair: int
+    """One after the last."""
+    homography: Homography
+    """Visible pixels to infrared pixels."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the recording and the homography that its frames prefer."""
+
+    pairs: tuple[int, ...]
+    infrared: View
+    visible: View
+    start: Start
+
+
+def parts_of(count: int) -> list[list[int]]:
+    """The pairs to look at in each part of a recording of so many pairs."""
+    parts = max(1, min(MAX_PARTS, count // PART_PAIRS))
+    return [
+        [
+            int((part + (view + 0.5) / PART_FRAMES) * count / parts)
+            for view in range(min(PART_FRAMES, count))
+        ]
+        for part in range(parts)
+    ]
+
+
+def spread(first: int, end: int, wanted: int) -> list[int]:
+    """Pairs in the middles of equal parts: the first and last frames are the shakiest.
+
+    Args:
+        first: pair to begin with.
+        end: one after the last.
+        wanted: how many; fewer where there are not so many.
+    """
+    count = min(wanted, end - first)
+    return [first + int((part + 0.5) * (end - first) / count) for part in range(count)]
+
+
+def estimate_stretches(read: Read, count: int, recipe: RegisterRecipe) -> list[Stretch]:
+    """The homography of a recording; several, with what they hold for, where the rig moved.
+
+    Args:
+        read: gives the frames of pairs.
+        count: pairs of the recording.
+        recipe: pairs pooled for an estimate, least confidence.
+
+    Raises:
+        RegisterError: no homography can be trusted.
+    """
+    whole = read(spread(0, count, recipe.frames))
+    first = _first(read, count, whole, recipe)
+    still = find_stretches(read, count, np.array(first.homography), enough=recipe.min_confidence)
+    if len(still) == 1:
+        return [_stretch(still[0], first)]
+    stretches = []
+    for part in still:
+        views = read(spread(part.first_pair, part.end_pair, recipe.frames))
+        stretches.append(_stretch(part, finished(*views, part.homography, recipe)))
+    return stretches
+
+
+def _stretch(still: Still, fit: HomographyFit) -> Stretch:
+    return Stretch(
+        first_pair=still.first_pair,
+        end_pair=still.end_pair,
+        homography=fit.homography,
+        confidence=fit.confidence,
+        mean_residual_px=fit.mean_residual_px,
+    )
+
+
+def _first(
+    read: Read, count: int, whole: tuple[View, View], recipe: RegisterRecipe
+) -> HomographyFit:
+    """A homography of all of a recording or, where that has none, of one of its halves."""
+    try:
+        return estimate(*whole, recipe)
+    except RegisterError as error:
+        reason = error
+    halves = ((0, count // 2), (count // 2, count)) if len(parts_of(count)) > 1 else ()
+    for first, end in halves:
+        try:
+            return estimate(*read(spread(first, end, recipe.frames)), recipe)
+        except RegisterError:
+            continue  # the reason given is that of the whole
+    raise reason
+
+
+def find_stretches(read: Read, count: int, homography: Homography, *, enough: float) -> list[Still]:
+    """The stretches of a recording, in order; one of all pairs where the rig kept still.
+
+    Args:
+        read: gives the frames of pairs.
+        count: pairs of the recording.
+        homography: of most of the recording, or of a part of it.
+        enough: confidence from which a part has a say.
+    """
+    parts = _followed(read, count, homography, enough)
+    groups: list[list[Part]] = []
+    for part in parts:
+        if part.start.confidence < enough:
+            continue  # a part that shows little goes with its neighbours
+        if groups and not _has_moved(groups[-1][-1], part) and not _has_moved(groups[-1][0], part):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    if len(groups) < 2:
+        return [Still(0, count, groups[0][0].start.homography if groups else homography)]
+    stretches = [Still(0, count, groups[0][0].start.homography)]
+    for before, after in pairwise(groups):
+        last, first = _narrowed(read, before[-1], after[0])
+        stretches[-1] = replace(stretches[-1], end_pair=last + 1)
+        stretches.append(Still(first, count, after[0].start.homography))
+    return stretches
+
+
+def _followed(read: Read, count: int, homography: Homography, enough: float) -> list[Part]:
+    """Every part with its own homography, found from that of the part before."""
+    parts: list[Part] = []
+    last, searches = homography, MAX_SEARCHES
+    for pairs in parts_of(count):
+        infrared, visible = read(pairs)
+        judges = judges_of(infrared)
+        start = refined(judges, visible, last)
+        if start.confidence < enough:
+            tried = [follow(judges, visible, each) for each in (last, homography)]
+            start = max(start, *tried, key=lambda each: each.confidence)
+        if start.confidence < enough and searches > 0:
+            searches -= 1
+            start = find_start(infrared, visible, enough=enough)
+        if start.confidence >= enough:
+            last = start.homography
+        parts.append(Part(tuple(pairs), infrared, visible, start))
+    return parts
+
+
+def _has_moved(before: Part, after: Part) -> bool:
+    """Whether two parts have different homographies, and each of them the better one for itself."""
+    width = before.infrared.seen.shape[1]
+    apart_px = distance_of_corners(
+        before.start.homography, after.start.homography, before.visible.seen.shape
+    )
+    if apart_px <= MOVED * width:
+        return False
+    return all(
+        trust(judges_of(part.infrared), part.visible, other.start.homography)
+        < part.start.confidence - LEAD
+        for part, other in ((before, after), (after, before))
+    )
+
+
+def _narrowed(read: Read, before: Part, after: Part) -> tuple[int, int]:
+    """The last pair known to lie before a change and the first one known to lie after it."""
+    last, first = before.pairs[-1], after.pairs[0]
+    while first - last > GAP_PAIRS:
+        views = np.unique(np.linspace(last, first, GAP_VIEWS + 2).round().astype(int))[1:-1]
+        gains = []
+        for pair in views.tolist():
+            infrared, visible = read([pair])
+            judges = judges_of(infrared)
+            gains.append(
+                trust(judges, visible, after.start.homography)
+                - trust(judges, visible, before.start.homography)
+            )
+        # The cut that leaves the pairs before it to the one homography, those after to the other.
+        sums = np.concatenate([[0.0], np.cumsum(gains)])
+        cut = int(np.argmin(sums))
+        places = [last, *views.tolist(), first]
+        last, first = places[cut], places[cut + 1]
+    return last, first

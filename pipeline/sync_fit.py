@@ -1,0 +1,309 @@
+"""View, offset and drift fitted together, to fractions of a frame and of a region."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.sync_motion import Levels, Movement, Signal
+from pipeline.sync_search import BLOCK_S, TINY
+from pipeline.sync_views import View, centres, gathering, similarities
+
+STEPS = 12
+"""Most steps of a fit; it has settled after four to eight."""
+
+SETTLED = 1e-6
+"""Gain of correlation below which a fit has settled."""
+
+TRUST_S = 0.5
+TRUST_REGIONS = 3
+"""Over such times and squares of regions trust is measured: more than the fit moves anything, or
+it would hold the fit where it is."""
+
+ROUNDS = 3
+"""How often the trust in every sample is measured anew."""
+
+FITTED_BLOCKS = 24
+"""Blocks that view and clock are fitted to; four minutes of footage settle both."""
+
+HALVINGS = 3
+"""How often a step that makes it worse is halved before the fit ends."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """visible time = infrared time - offset - drift * (infrared time - middle)."""
+
+    middle_s: float
+    """The infrared instant at which the offset holds."""
+    offset_s: float
+    drift: float = 0.0
+
+    def visible_s(self, infrared_s: Signal) -> Signal:
+        """The visible camera's times of infrared instants."""
+        return infrared_s - self.offset_s - self.drift * (infrared_s - self.middle_s)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a fit sees of one block: sums of products of its columns.
+
+    The columns are the infrared movement, the visible one, how the visible one changes with the
+    offset, with the drift and with the six numbers of the view.
+    """
+
+    middle_s: float
+    samples: int
+    """Regions times instants."""
+    products: Signal
+    """(columns, columns)."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The clock and the view under which two movements agree best."""
+
+    clock: Clock
+    view: View
+    blocks: tuple[Matched, ...]
+
+    @property
+    def correlation(self) -> float:
+        """Of the two movements, -1 to 1."""
+        return correlation_of(sum(block.products for block in self.blocks))
+
+
+OFFSET, DRIFT, VIEW = 2, 3, slice(4, 10)
+"""Columns of a match; before them stand the infrared and the visible movement."""
+
+
+def correlation_of(products: Signal | int) -> float:
+    """Of the first two columns of a match."""
+    of = np.asarray(products)
+    return float(of[0, 1] / np.sqrt(max(of[0, 0] * of[1, 1], TINY)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What moves before the infrared camera in one block."""
+
+    times_s: Signal
+    """Evenly spaced, (N,)."""
+    infrared: Levels
+    """(N, regions)."""
+
+
+def match(
+    parts: Sequence[Part],
+    visible: Movement,
+    pose: tuple[Clock, View],
+    trust: Sequence[Levels] | None = None,
+) -> tuple[Matched, ...]:
+    """Lay one movement over the other, block by block.
+
+    Args:
+        parts: what moves before the infrared camera.
+        visible: what moves before the visible one.
+        pose: the clock and the view by which they are laid.
+        trust: 0 to 1 for every sample of every block, (N, regions); None: 1.
+    """
+    weights = gathering(pose[1], visible.grid).T
+    place = centres(visible.grid).astype(np.float32)
+    found = []
+    for index, part in enumerate(parts):
+        times_s = part.times_s
+        here, seen = _laid(part, visible, pose, weights)
+        by_time = np.gradient(seen, times_s[1] - times_s[0], axis=0)
+        since = (times_s - pose[0].middle_s).astype(np.float32)[:, None]
+        columns = [here, seen, by_time, by_time * since]
+        for slope in _slopes(seen, pose[1], visible.grid):
+            columns += [-slope * place[:, 0], -slope * place[:, 1], -slope]
+        roots = None if trust is None else np.sqrt(trust[index])
+        found.append(Matched(float(times_s.mean()), seen.size, _products(columns, roots)))
+    return tuple(found)
+
+
+def _laid(
+    part: Part, visible: Movement, pose: tuple[Clock, View], weights: Levels
+) -> tuple[Levels, Levels]:
+    """Both movements at infrared instants and regions, nothing where one does not see."""
+    seen = visible.at(pose[0].visible_s(part.times_s)) @ weights
+    return part.infrared * weights.sum(axis=0), seen
+
+
+def _slopes(seen: Levels, view: View, grid: tuple[int, int]) -> list[Levels]:
+    """How what is seen changes to the right and down in the visible image."""
+    rows, columns = grid
+    image = seen.reshape(len(seen), rows, columns)
+    down = np.gradient(image, 1 / rows, axis=1)
+    right = np.gradient(image, 1 / columns, axis=2)
+    back = np.linalg.inv(np.array([view.right[:2], view.down[:2]]))  # infrared of visible parts
+    return [
+        np.asarray(right * back[0, axis] + down * back[1, axis], np.float32).reshape(seen.shape)
+        for axis in (0, 1)
+    ]
+
+
+def trusted(parts: Sequence[Part], visible: Movement, pose: tuple[Clock, View]) -> list[Levels]:
+    """How far to trust every sample, 0 to 1: little where only one band shows something.
+
+    Headlights, shadows and smoke move before or beside the things that both bands show.
+    """
+    weights = gathering(pose[1], visible.grid).T
+    found = []
+    for part in parts:
+        here, seen = _laid(part, visible, pose, weights)
+        energy_here, energy_seen = (max(float((x**2).sum()), TINY) for x in (here, seen))
+        here = here * np.float32(np.sqrt(energy_seen / energy_here))
+        around = max(1, round(TRUST_S / (part.times_s[1] - part.times_s[0])))
+        common = _averaged(2 * here * seen, visible.grid, around)
+        either = _averaged(here**2 + seen**2, visible.grid, around)
+        either += np.float32(energy_seen / seen.size)
+        found.append(np.clip(common / either, 0, 1))
+    return found
+
+
+def _averaged(samples: Levels, grid: tuple[int, int], instants: int) -> Levels:
+    """Means over regions next to each other and about so many instants, (N, regions)."""
+    images = samples.reshape(-1, *grid)
+    blurred = np.stack([cv2.blur(image, (TRUST_REGIONS, TRUST_REGIONS)) for image in images])
+    flat = blurred.reshape(len(samples), -1)
+    return np.asarray(cv2.blur(flat, (1, instants)), np.float32)
+
+
+def _products(columns: Sequence[Levels], roots: Levels | None) -> Signal:
+    flat = np.stack([np.asarray(column, np.float32).ravel() for column in columns])
+    if roots is not None:
+        flat *= roots.ravel()
+    return np.asarray(flat @ flat.T, np.float64)
+
+
+def parts_of(
+    infrared: Movement, visible: Movement, clock: Clock, *, most: int | None = None
+) -> list[Part]:
+    """What moves before the infrared camera while both film, by blocks of about equal length.
+
+    Args:
+        infrared: what moves before the infrared camera.
+        visible: says when the other one filmed.
+        clock: relates the two.
+        most: blocks, evenly spread, that are enough; None: all.
+    """
+    step_s = min(infrared.period_s, visible.period_s)
+    times_s = np.arange(infrared.edges_s[0], infrared.edges_s[-1], step_s)
+    there_s = clock.visible_s(times_s)
+    inside = (there_s >= visible.edges_s[0]) & (there_s <= visible.edges_s[-1])
+    times_s = times_s[inside]
+    count = max(round(times_s.size * step_s / BLOCK_S), min(4, times_s.size), 1)
+    blocks = [block for block in np.array_split(times_s, count) if block.size > 1]
+    if most is not None and len(blocks) > most:
+        blocks = [blocks[round(place)] for place in np.linspace(0, len(blocks) - 1, most)]
+    return [Part(block, infrared.at(block)) for block in blocks]
+
+
+def fit(
+    infrared: Movement,
+    visible: Movement,
+    start: tuple[Clock, View],
+    *,
+    with_drift: bool = False,
+    is_robust: bool = False,
+) -> Fitted:
+    """Improve clock and view together until the movements agree best.
+
+    Gauss-Newton on the difference of the two, one of them scaled freely.
+
+    Args:
+        infrared: what moves before the infrared camera.
+        visible: what moves before the visible one.
+        start: near the truth, by about half of what moves.
+        with_drift: whether the drift is free too.
+        is_robust: whether to trust little what only one band shows; wants a good start.
+    """
+    free = np.zeros((10, 6))
+    free[OFFSET, 0] = 1
+    free[DRIFT, 1] = with_drift
+    free[VIEW, 2:] = similarities(infrared.aspect, visible.aspect)
+    free = free[:, free.any(axis=0)]
+    parts = parts_of(infrared, visible, start[0], most=FITTED_BLOCKS)
+    best, trust = start, None
+    for _ in range(ROUNDS if is_robust else 1):
+        trust = trusted(parts, visible, best) if is_robust else None
+        found = _climbed(parts, visible, best, trust, free)
+        best = found.clock, found.view
+    return found
+
+
+def _climbed(
+    parts: Sequence[Part],
+    visible: Movement,
+    start: tuple[Clock, View],
+    trust: Sequence[Levels] | None,
+    free: Signal,
+) -> Fitted:
+    """The best fit that steps in the free directions lead to."""
+    best = Fitted(*start, match(parts, visible, start, trust))
+    clock_alone = free[:, free[: VIEW.start].any(axis=0)]
+    for _ in range(STEPS):
+        before = best.correlation
+        for directions in (free, clock_alone):
+            step = solved(best.blocks, directions)
+            for _ in range(HALVINGS):
+                pose = _stepped(best, step)
+                tried = Fitted(*pose, match(parts, visible, pose, trust))
+                if tried.correlation > best.correlation:
+                    best = tried
+                    break
+                step /= 2
+            if best.correlation > before:
+                break
+        if best.correlation - before < SETTLED:
+            break
+    return best
+
+
+def _stepped(fitted: Fitted, step: Signal) -> tuple[Clock, View]:
+    clock = replace(
+        fitted.clock,
+        offset_s=fitted.clock.offset_s + float(step[OFFSET]),
+        drift=fitted.clock.drift + float(step[DRIFT]),
+    )
+    return clock, fitted.view.moved(step[VIEW])
+
+
+def solved(blocks: Sequence[Matched], free: Signal) -> Signal:
+    """The step of all columns by least squares, the infrared movement being scaled freely.
+
+    Args:
+        blocks: what is to be explained.
+        free: the directions in which the columns may be stepped, (10, directions).
+    """
+    products = np.asarray(sum(block.products for block in blocks))
+    scaled = np.zeros((10, 1 + free.shape[1]))
+    scaled[0, 0] = 1
+    scaled[:, 1:] = free
+    normal = scaled.T @ products @ scaled
+    size = np.sqrt(np.maximum(np.diag(normal), TINY))
+    ridge = 1e-6 * np.eye(len(size))
+    found = np.linalg.solve(normal / np.outer(size, size) + ridge, scaled.T @ products[1] / size)
+    return np.asarray(free @ (found / size)[1:], np.float64)
+
+
+def offsets_of(fitted: Fitted) -> NDArray[np.float64]:
+    """What each block alone adds to the offset, the view being that of all, (B,) seconds."""
+    free = np.eye(10)[:, [OFFSET]]
+    return np.array([solved([block], free)[OFFSET] for block in fitted.blocks])
+
+
+def offset_errors_s(fitted: Fitted) -> NDArray[np.float64]:
+    """Standard error of what each block says about the offset, were all its samples independent."""
+    errors = []
+    for block in fitted.blocks:
+        of = block.products
+        unexplained = of[1, 1] - of[0, 1] ** 2 / max(of[0, 0], TINY)
+        errors.append(
+            np.sqrt(max(unexplained, TINY) / block.samples / max(of[OFFSET, OFFSET], TINY))
+        )
+    return np.array(errors)

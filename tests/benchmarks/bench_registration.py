@@ -1,0 +1,359 @@
+"""Registration on real M3SVD clips with planted warps, beside its alternatives in the same run.
+
+A known warp of the visible clip is planted and its inverse looked for. *Against itself*: the
+distance to the same method's estimate of the untouched pair, in which a constant bias cancels.
+*Against the release*: the distance to the alignment that M3SVD claims, with its own error.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import distance_of_corners
+from pipeline.image_files import as_infrared, as_visible, read_image
+from pipeline.register_estimate import estimate_homography
+from pipeline.video_files import Frame, probe, read_frames_at
+from schemas.errors import RegisterError
+from schemas.recipe import RegisterRecipe
+from tests.benchmarks.registration_alternatives import ALTERNATIVES, Register
+from tests.benchmarks.tables import Table
+from tests.conftest import M3SVD
+
+FRAMES = 8
+"""Pooled for one estimate, as RegisterRecipe does."""
+
+WRONG_PX = 10.0
+"""An accepted result further off than this is wrong (CAPTURE.md section 2, target)."""
+
+CLOSE_PX = 3.0
+
+OURS = "twinband"
+
+Grey = NDArray[np.uint8]
+Warp = NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of the same instants of a real recording."""
+
+    name: str
+    infrared: tuple[Grey, ...]
+    visible: tuple[Grey, ...]
+    """RGB."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One estimate. Errors are mean distances of corners, pixels; None where it was refused."""
+
+    method: str
+    level: str
+    clip: str
+    error_px: float | None
+    release_px: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RegistrationRow:
+    """What one method did with one kind of warp, over all clips or one."""
+
+    method: str
+    level: str
+    clips: str
+    draws: int
+    median_px: float
+    """Against itself, of accepted results; as the next ones. NaN: none was accepted."""
+    p90_px: float
+    max_px: float
+    close: float
+    """Share of all draws that were accepted within CLOSE_PX."""
+    release_px: float
+    """Median against the release, of accepted results."""
+    accepted: float
+    """Share of all draws."""
+    wrong: int
+    """Accepted and further off than WRONG_PX."""
+    seconds: float
+    """Median processor time of an estimate."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A kind of warp."""
+
+    name: str
+    plant: Callable[[np.random.Generator, int, int], Warp]
+    is_degraded: bool = False
+    border: int = cv2.BORDER_REFLECT_101
+    """What the warped frame shows where the camera saw nothing; a real one sees something there."""
+
+
+def by_corners(reach_px: float) -> Callable[[np.random.Generator, int, int], Warp]:
+    """Every corner moves by up to `reach_px` in both directions."""
+
+    def plant(rng: np.random.Generator, height: int, width: int) -> Warp:
+        corners = _corners(height, width)
+        return _between(corners, corners + rng.uniform(-reach_px, reach_px, (4, 2)))
+
+    return plant
+
+
+def by_view(rng: np.random.Generator, height: int, width: int) -> Warp:
+    """Another field of view: scale 0.8 to 1.25, shift up to 40 px."""
+    corners = _corners(height, width)
+    middle = corners.mean(axis=0)
+    scale, shift = rng.uniform(0.8, 1.25), rng.uniform(-40, 40, 2)
+    return _between(corners, (corners - middle) * scale + middle + shift)
+
+
+def _corners(height: int, width: int) -> NDArray[np.float64]:
+    return np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
+
+
+def _between(corners: NDArray[np.float64], moved: NDArray[np.float64]) -> Warp:
+    return np.asarray(
+        cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32)),
+        np.float64,
+    )
+
+
+LEVELS = (
+    Level("±32 px", by_corners(32)),
+    Level("scale, shift", by_view),
+    Level("±64 px", by_corners(64)),
+    Level("±32 px, black margins", by_corners(32), border=cv2.BORDER_CONSTANT),
+    Level("±32 px, noise and blur", by_corners(32), is_degraded=True),
+)
+UNTOUCHED = Level("untouched", by_corners(0))
+FOREIGN = Level("another clip", by_corners(32))
+
+
+def real_clips(source: Path) -> list[Clip]:
+    """Every clip of the sample, whole videos before folders of frames."""
+    clips = {}
+    for path in sorted((source / "Video" / "test" / "infrared").glob("*.mp4")):
+        places = _spread(len(probe(path).times_s))
+        frames = [
+            read_frames_at(path.parents[1] / band / path.name, band, places)
+            for band in ("infrared", "visible")
+        ]
+        clips[path.stem] = _clip(path.stem, *frames)
+    for folder in sorted((source / "val" / "infrared_Enhance").iterdir()):
+        if folder.name not in clips:
+            clips[folder.name] = _from_folders(source, folder.name, ("Enhance", "Enhance"))
+    return list(clips.values())
+
+
+def degraded_clips(source: Path) -> dict[str, Clip]:
+    """The authors' noisy infrared and blurred visible frames, by clip."""
+    names = sorted(path.name for path in (source / "val" / "infrared_noise").iterdir())
+    return {name: _from_folders(source, name, ("noise", "Blur")) for name in names}
+
+
+def _from_folders(source: Path, name: str, kinds: tuple[str, str]) -> Clip:
+    files = [
+        sorted((source / "val" / f"{band}_{kind}" / name).glob("*.png"))
+        for band, kind in zip(("infrared", "visible"), kinds, strict=True)
+    ]
+    places = _spread(len(files[0]))
+    return _clip(
+        name,
+        [as_infrared(read_image(files[0][place])) for place in places],
+        [as_visible(read_image(files[1][place]), files[1][place]) for place in places],
+    )
+
+
+def _spread(count: int) -> list[int]:
+    return [int((part + 0.5) * count / FRAMES) for part in range(FRAMES)]
+
+
+def _clip(name: str, infrared: Sequence[Frame], visible: Sequence[Frame]) -> Clip:
+    return Clip(
+        name,
+        tuple(np.asarray(frame, np.uint8) for frame in infrared),
+        tuple(np.asarray(frame, np.uint8) for frame in visible),
+    )
+
+
+Estimate = Callable[[Sequence[Grey], Sequence[Grey]], Warp | None]
+
+
+def _ours(infrared: Sequence[Grey], visible: Sequence[Grey]) -> Warp | None:
+    try:
+        return np.array(estimate_homography(infrared, visible, RegisterRecipe()).homography)
+    except RegisterError:
+        return None
+
+
+def _grey(register: Register) -> Estimate:
+    def estimate(infrared: Sequence[Grey], visible: Sequence[Grey]) -> Warp | None:
+        return register(
+            [frame.astype(np.float32) for frame in infrared],
+            [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(np.float32) for f in visible],
+        )
+
+    return estimate
+
+
+METHODS: dict[str, Estimate] = {
+    OURS: _ours,
+    **{name: _grey(register) for name, register in ALTERNATIVES.items()},
+}
+
+
+def measured(
+    source: Path, draws: int, *, methods: Sequence[str], clips: Sequence[str] = (), seed: int = 0
+) -> Iterator[Draw]:
+    """Every draw of every clip, level and method, one after the other.
+
+    Args:
+        source: the sample of M3SVD.
+        draws: planted warps of each clip and level.
+        methods: of METHODS.
+        clips: by name; none given: all.
+        seed: of the warps.
+    """
+    found = [clip for clip in real_clips(source) if not clips or clip.name in clips]
+    degraded = degraded_clips(source)
+    for number, clip in enumerate(found):
+        anchors = {}
+        for method in methods:
+            anchors[method], draw = _drawn(method, UNTOUCHED, clip, np.eye(3), None)
+            yield draw
+        for level in LEVELS:
+            shown = degraded.get(clip.name) if level.is_degraded else clip
+            if shown is None:
+                continue
+            rng = np.random.default_rng([seed, number, LEVELS.index(level)])
+            for _ in range(draws):
+                warp = level.plant(rng, *clip.visible[0].shape[:2])
+                for method in methods:
+                    yield _drawn(method, level, shown, warp, anchors[method])[1]
+    for number, clip in enumerate(found):
+        rng = np.random.default_rng([seed, number, len(LEVELS)])
+        for turn in range(1, min(draws, len(found) - 1) + 1):
+            other = found[(number + turn) % len(found)]
+            mixed = Clip(clip.name, clip.infrared, other.visible)
+            warp = FOREIGN.plant(rng, *clip.visible[0].shape[:2])
+            for method in methods:
+                yield _drawn(method, FOREIGN, mixed, warp, None)[1]
+
+
+def _drawn(
+    method: str, level: Level, clip: Clip, warp: Warp, anchor: Warp | None
+) -> tuple[Warp | None, Draw]:
+    """An estimate of the clip with that warp of its visible frames, in unwarped pixels, judged."""
+    height, width = clip.visible[0].shape[:2]
+    moved = [
+        np.asarray(
+            cv2.warpPerspective(frame, warp, (width, height), borderMode=level.border), np.uint8
+        )
+        for frame in clip.visible
+    ]
+    begin = time.process_time()
+    found = METHODS[method](clip.infrared, moved)
+    seconds = time.process_time() - begin
+    if found is None:
+        return None, Draw(method, level.name, clip.name, None, None, seconds)
+    back = found @ warp
+    shape = (height, width)
+    error_px = 0.0 if level == UNTOUCHED else float("inf")
+    if anchor is not None:
+        error_px = distance_of_corners(back, anchor, shape)
+    release_px = distance_of_corners(back, np.eye(3), shape)
+    if level == FOREIGN:
+        release_px = float("inf")
+    return back, Draw(method, level.name, clip.name, error_px, release_px, seconds)
+
+
+def row(draws: Sequence[Draw], clips: str) -> RegistrationRow:
+    """The figures of draws of one method and level."""
+    errors = np.array([draw.error_px for draw in draws if draw.error_px is not None])
+    release = np.array([draw.release_px for draw in draws if draw.release_px is not None])
+    some = errors if errors.size else np.array([np.nan])
+    return RegistrationRow(
+        method=draws[0].method,
+        level=draws[0].level,
+        clips=clips,
+        draws=len(draws),
+        median_px=float(np.median(some)),
+        p90_px=float(np.quantile(some, 0.9, method="higher")),
+        max_px=float(some.max()),
+        close=float((errors < CLOSE_PX).sum()) / len(draws),
+        release_px=float(np.median(release)) if release.size else float("nan"),
+        accepted=errors.size / len(draws),
+        wrong=int((errors > WRONG_PX).sum()),
+        seconds=float(np.median([draw.seconds for draw in draws])),
+    )
+
+
+def rows(draws: Sequence[Draw]) -> list[RegistrationRow]:
+    """By level and method over all clips; ours by clip as well."""
+    found = []
+    for level in dict.fromkeys(draw.level for draw in draws):
+        for method in dict.fromkeys(draw.method for draw in draws):
+            some = [draw for draw in draws if (draw.level, draw.method) == (level, method)]
+            if some:
+                found.append(row(some, "all"))
+            names = dict.fromkeys(draw.clip for draw in some) if method == OURS else ()
+            found.extend(row([draw for draw in some if draw.clip == name], name) for name in names)
+    return found
+
+
+def measure_registration(draws: int) -> list[RegistrationRow]:
+    """Rows for every method, `draws` planted warps of each clip and level."""
+    return rows(list(measured(M3SVD, draws, methods=tuple(METHODS))))
+
+
+def table(found: Sequence[RegistrationRow]) -> Table:
+    """The rows as text."""
+    header = (
+        "warp", "method", "clip", "draws", "median px", "p90", "max", f"< {CLOSE_PX:g} px",
+        "vs release px", "accepted", f"wrong > {WRONG_PX:g} px", "CPU s",
+    )  # fmt: skip
+    cells = [
+        (
+            each.level, each.method, each.clips, str(each.draws), f"{each.median_px:.2f}",
+            f"{each.p90_px:.2f}", f"{each.max_px:.2f}", f"{each.close:.0%}",
+            f"{each.release_px:.2f}", f"{each.accepted:.0%}", str(each.wrong),
+            f"{each.seconds:.1f}",
+        )
+        for each in found
+    ]  # fmt: skip
+    return Table(header, tuple(cells))
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.bench_registration", description=__doc__
+    )
+    parser.add_argument("--draws", type=int, default=2, help="of each clip and level")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--clips", nargs="*", default=[], metavar="CLIP")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    cv2.setNumThreads(1)
+    found = []
+    for draw in measured(
+        M3SVD, given.draws, methods=given.methods, clips=given.clips, seed=given.seed
+    ):
+        logger.info("%s", draw)
+        found.append(draw)
+    logger.info("%s", table(rows(found)).markdown())
+
+
+if __name__ == "__main__":
+    main()
