@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.clip_seals import read_manifest, verify_clip
 from pipeline.clip_stores import ClipWriter, open_clip, read_pairs
-from pipeline.clips import cut_clips
+from pipeline.clips import cut_clips, stretch_of
 from pipeline.degrade_draws import Band
 from pipeline.geometry import Resampling, infrared_maps, valid_mask, visible_maps
 from pipeline.quality import QualitySums, clip_quality, with_block
@@ -24,7 +24,7 @@ from pipeline.shard_blocks import (
 )
 from pipeline.video_files import content_hash, probe, read_frames
 from pipeline.workspace import Workspace, load, load_arrays, save
-from schemas.base import canonical_json, fingerprint
+from schemas.base import Matrix3x3, canonical_json, fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.errors import ShardError, WorkspaceError
 from schemas.facts import (
@@ -51,6 +51,18 @@ class Measured:
     ingest: IngestFacts
     sync: SyncFacts
     register: RegisterFacts
+
+    def during(self, run: range) -> "Measured":
+        """With the homography that holds for these pairs."""
+        stretch = stretch_of(run, self.register.stretches)
+        if stretch is None:
+            return self
+        held = {
+            "homography": stretch.homography,
+            "confidence": stretch.confidence,
+            "mean_residual_px": stretch.mean_residual_px,
+        }
+        return replace(self, register=self.register.model_copy(update=held))
 
 
 @dataclass(frozen=True)
@@ -227,25 +239,30 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
         return earlier
     pairs = _run_load_pairs(plan, measured, workspace)
     runs, left_out = cut_clips(
-        pairs.infrared_frames, pairs.infrared_times_s, min_pairs=plan.recipe.shard.min_pairs
+        pairs.infrared_frames,
+        pairs.infrared_times_s,
+        min_pairs=plan.recipe.shard.min_pairs,
+        stretches=measured.register.stretches,
     )
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
     sources = _run_sources(plan, measured)
     parts = [pairs.at(slice(run.start, run.stop)) for run in runs]
-    abouts = [clip_attributes(plan, measured, part, sources) for part in parts]
-    standing = [_run_read_sums(plan, measured, about, workspace) for about in abouts]
-    to_write = [
-        np.arange(run.start, run.stop)
-        for run, sums in zip(runs, standing, strict=True)
-        if sums is None
+    held = [measured.during(run) for run in runs]
+    abouts = [
+        clip_attributes(plan, own, part, sources) for own, part in zip(held, parts, strict=True)
     ]
-    streams = _run_open(plan, measured, pairs.at(np.concatenate(to_write))) if to_write else {}
+    standing = [
+        _run_read_sums(plan, own, about, workspace) for own, about in zip(held, abouts, strict=True)
+    ]
+    missing = [(own, run) for own, run, sums in zip(held, runs, standing, strict=True) if not sums]
+    streams = _run_open_all(plan, missing, pairs)
     clips: list[ClipFacts] = []
-    for about, part, found in zip(abouts, parts, standing, strict=True):
-        sums = found or _run_write_clip(plan, measured, about, part, streams, workspace)
+    for own, about, part, found in zip(held, abouts, parts, standing, strict=True):
+        open_streams = streams.get(own.register.homography, {})
+        sums = found or _run_write_clip(plan, own, about, part, open_streams, workspace)
         manifest = read_manifest(workspace.clip(about.clip, about.fingerprint))
-        clips.append(clip_facts(about, part, sums, measured, manifest.root_hash))
+        clips.append(clip_facts(about, part, sums, own, manifest.root_hash))
     outcome = ShardFacts(
         recording=recording,
         fingerprint=expected,
@@ -314,6 +331,21 @@ def _run_write_clip(
         times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
         writer.seal(time_s=times_s, valid=valid)
     return sums
+
+
+def _run_open_all(
+    plan: RecordingPlan, missing: Sequence[tuple[Measured, range]], pairs: PairList
+) -> dict[Matrix3x3, dict[str, Frames]]:
+    """The streams of the runs to be written, read once for every homography that holds for some."""
+    places: dict[Matrix3x3, list[NDArray[np.int64]]] = {}
+    measured: dict[Matrix3x3, Measured] = {}
+    for own, run in missing:
+        measured[own.register.homography] = own
+        places.setdefault(own.register.homography, []).append(np.arange(run.start, run.stop))
+    return {
+        homography: _run_open(plan, own, pairs.at(np.concatenate(places[homography])))
+        for homography, own in measured.items()
+    }
 
 
 def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:
