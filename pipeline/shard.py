@@ -1,7 +1,7 @@
 """Streams registered pairs through warp, tone and degradation into sealed clip stores."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ from pipeline.shard_clips import (
 )
 from pipeline.video_files import content_hash, probe, read_frames
 from pipeline.workspace import Workspace, load, load_arrays, save
-from schemas.base import canonical_json, fingerprint
+from schemas.base import Matrix3x3, canonical_json, fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.errors import ShardError, WorkspaceError
 from schemas.facts import ClipFacts, IngestFacts, RegisterFacts, ShardFacts, SyncFacts
@@ -86,25 +86,31 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
         return earlier
     pairs = _run_load_pairs(plan, measured, workspace)
     runs, left_out = cut_clips(
-        pairs.infrared_frames, pairs.infrared_times_s, min_pairs=plan.recipe.shard.min_pairs
+        pairs.infrared_frames,
+        pairs.infrared_times_s,
+        min_pairs=plan.recipe.shard.min_pairs,
+        stretches=measured.register.stretches,
     )
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
     sources = _run_sources(plan, measured)
     parts = [pairs.at(slice(run.start, run.stop)) for run in runs]
-    abouts = [clip_attributes(plan, measured, part, sources, expected) for part in parts]
-    standing = [_run_read_sums(plan, measured, about, workspace) for about in abouts]
-    to_write = [
-        np.arange(run.start, run.stop)
-        for run, sums in zip(runs, standing, strict=True)
-        if sums is None
+    held = [measured.during(run) for run in runs]
+    abouts = [
+        clip_attributes(plan, own, part, sources, expected)
+        for own, part in zip(held, parts, strict=True)
     ]
-    streams = _run_open(plan, measured, pairs.at(np.concatenate(to_write))) if to_write else {}
+    standing = [
+        _run_read_sums(plan, own, about, workspace) for own, about in zip(held, abouts, strict=True)
+    ]
+    missing = [(own, run) for own, run, sums in zip(held, runs, standing, strict=True) if not sums]
+    streams = _run_open_all(plan, missing, pairs)
     clips: list[ClipFacts] = []
-    for about, part, found in zip(abouts, parts, standing, strict=True):
-        sums = found or _run_write_clip(plan, measured, about, part, streams, workspace)
+    for own, about, part, found in zip(held, abouts, parts, standing, strict=True):
+        open_streams = streams.get(own.register.homography, {})
+        sums = found or _run_write_clip(plan, own, about, part, open_streams, workspace)
         manifest = read_manifest(workspace.clip(about.clip, about.fingerprint))
-        clips.append(clip_facts(about, part, sums, measured, manifest.root_hash))
+        clips.append(clip_facts(about, part, sums, own, manifest.root_hash))
     outcome = ShardFacts(
         recording=recording,
         fingerprint=expected,
@@ -173,6 +179,21 @@ def _run_write_clip(
         times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
         writer.seal(time_s=times_s, valid=valid)
     return sums
+
+
+def _run_open_all(
+    plan: RecordingPlan, missing: Sequence[tuple[Measured, range]], pairs: PairList
+) -> dict[Matrix3x3, dict[str, Frames]]:
+    """The streams of the runs to be written, read once for every homography that holds for some."""
+    places: dict[Matrix3x3, list[NDArray[np.int64]]] = {}
+    measured: dict[Matrix3x3, Measured] = {}
+    for own, run in missing:
+        measured[own.register.homography] = own
+        places.setdefault(own.register.homography, []).append(np.arange(run.start, run.stop))
+    return {
+        homography: _run_open(plan, own, pairs.at(np.concatenate(places[homography])))
+        for homography, own in measured.items()
+    }
 
 
 def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:

@@ -1,12 +1,13 @@
 """What is known of a clip before it is written, and what is noted of it afterwards."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clips import stretch_of
 from pipeline.geometry import valid_mask
 from pipeline.quality import QualitySums, clip_quality
 from pipeline.shard_blocks import BANDS
@@ -31,6 +32,18 @@ class Measured:
     ingest: IngestFacts
     sync: SyncFacts
     register: RegisterFacts
+
+    def during(self, run: range) -> "Measured":
+        """With the homography that holds for these pairs."""
+        stretch = stretch_of(run, self.register.stretches)
+        if stretch is None:
+            return self
+        held = {
+            "homography": stretch.homography,
+            "confidence": stretch.confidence,
+            "mean_residual_px": stretch.mean_residual_px,
+        }
+        return replace(self, register=self.register.model_copy(update=held))
 
 
 @dataclass(frozen=True)
