@@ -34,6 +34,7 @@ EDGES = {
     "durable",
     "hub",
     "lease",
+    "staged_store",
     "workspace",
     "importers",
     "outcomes",
