@@ -40,6 +40,10 @@ class Step(StrictModel):
     )
     probability: Share = Field(1.0, description="Share of clips that get this at all.")
 
+    def model_post_init(self, _context: object, /) -> None:
+        """Count `kind` as given: without it nobody can read a chain that omits what is default."""
+        self.model_fields_set.add("kind")
+
 
 class StripeNoise(Step):
     """Static column stripes and white noise, in grey levels of 0..255 (CAPTURE.md section 1)."""
