@@ -244,9 +244,9 @@ def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None
                 f"{getattr(recording, band)}: has {found.times_s.size} frames, fewer than the "
                 f"{plan.recipe.shard.min_pairs} pairs of the shortest clip; record longer"
             )
-    if probes["visible"].bit_depth > BYTE_BITS:
+    if probes["visible"].bit_depth > BYTE_BITS and "gray" in probes["visible"].pixel_format:
         problems.append(
-            f"{recording.visible}: has more than 8 bits a channel "
+            f"{recording.visible}: is grey of more than 8 bits "
             f"({probes['visible'].pixel_format}); if it is the infrared file, exchange the two in "
             "the catalog, else convert it"
         )

@@ -35,9 +35,9 @@ from pipeline.video_streams import (
     decoded,
     opened,
     presentation_times,
-    quarter_turns,
     sought,
     stamps,
+    upright,
 )
 from schemas.errors import VideoError
 from schemas.layouts import RawLayout, StreamLayout
@@ -68,6 +68,12 @@ ROS_MAGICS = (b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0")
 
 EXACT_GREY = {"gray", "gray10le", "gray12le", "gray14le", "gray16le"}
 """Formats whose samples are taken as they are; swscale would rescale 10 to 14 bits."""
+
+LIMITED = 1
+"""What libav calls a range of 16 to 235; it never widens that of grey formats."""
+
+WIDENED = np.rint(np.clip((np.arange(256) - 16) * (255 / 219), 0, 255)).astype(np.uint8)
+"""Full-range levels of limited-range ones (ITU-R BT.601: black is 16, white 235)."""
 
 
 def probe(
@@ -159,9 +165,7 @@ def _probe_file(path: Path) -> StreamProbe:
         first = next(decoded(path, container, stream), None)
     if first is None:
         raise VideoError(f"{path}: holds no video frame; record or copy it again")
-    width, height = first.width, first.height
-    if quarter_turns(path, first) % 2:
-        width, height = height, width
+    height, width = upright(path, first, np.empty((first.height, first.width), np.uint8)).shape
     with opened(path) as (container, stream):
         codec = stream.codec_context.codec
         return StreamProbe(
@@ -209,8 +213,9 @@ def read_frames(
     """Every stored frame once, in presentation order, in constant memory.
 
     Infrared frames are (H, W): uint16 as stored, or uint8; colour video gives its luma at full
-    range, images of three channels their luma. Visible frames are RGB (H, W, 3) uint8. A video
-    that asks its players to turn it by quarters is turned, and cropped after that.
+    range, images of three channels their luma. Visible frames are RGB (H, W, 3) uint8; colour
+    video of more bits is rounded to 8. A video that asks its players to turn it by quarters or to
+    mirror it is turned, and cropped after that.
 
     Args:
         path: a video file, a folder of numbered frames, a raw file, a ROS bag or an MCAP file.
@@ -243,17 +248,16 @@ def read_frames(
             raise VideoError(
                 f"{path}: frame {index} is {described(frame)}, unlike those before; split it"
             )
-        yield _cropped(
-            as_infrared(frame) if band == "infrared" else as_visible(frame, path), layout
-        )
+        yield _of_camera(path, frame, band, layout)
 
 
-def _cropped(frame: Frame, layout: StreamLayout) -> Frame:
-    """This camera's part of a frame."""
+def _of_camera(path: Path, frame: Frame, band: Band, layout: StreamLayout) -> Frame:
+    """This camera's part of a stored frame, in the channels that its band has."""
+    shown = as_infrared(frame) if band == "infrared" else as_visible(frame, path)
     if layout.crop is None:
-        return frame
+        return shown
     x, y, width, height = layout.crop
-    return as_frame(np.ascontiguousarray(frame[y : y + height, x : x + width]))
+    return as_frame(np.ascontiguousarray(shown[y : y + height, x : x + width]))
 
 
 def _frames_from(path: Path, start: int) -> Iterator[av.VideoFrame]:
@@ -313,7 +317,7 @@ def _sought_frames(
         for index in sorted(set(indices)):
             frame = next(sought(path, container, stream, times[index]), None)
             if frame is not None and frame.pts == times[index]:
-                found[index] = _cropped(_pixels(path, frame, band), layout)
+                found[index] = _of_camera(path, _pixels(path, frame, band), band, layout)
     return found
 
 
@@ -325,15 +329,15 @@ def _check_indices(path: Path, indices: Sequence[int], frames: int) -> None:
 
 def _pixels(path: Path, frame: av.VideoFrame, band: Band) -> Frame:
     name = frame.format.name
-    if band == "visible":
-        pixels = as_frame(frame.to_ndarray(format="rgb24"))
-    elif name in EXACT_GREY:
-        pixels = as_frame(frame.to_ndarray())
+    if name in EXACT_GREY:
+        pixels = frame.to_ndarray()
+        if name == "gray" and frame.color_range == LIMITED:
+            pixels = WIDENED[pixels]
+    elif band == "visible":
+        pixels = frame.to_ndarray(format="rgb24")
     else:
-        wanted = "gray16le" if _bits(name) > BYTE_BITS else "gray"
-        pixels = as_frame(frame.to_ndarray(format=wanted))
-    turns = quarter_turns(path, frame)
-    return as_frame(np.ascontiguousarray(np.rot90(pixels, turns))) if turns else pixels
+        pixels = frame.to_ndarray(format="gray16le" if _bits(name) > BYTE_BITS else "gray")
+    return as_frame(upright(path, frame, pixels))
 
 
 def _bits(pixel_format: str) -> int:

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
 import av.video
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -18,17 +20,18 @@ from schemas.errors import VideoError
 
 Container = av.container.InputContainer
 Stream = av.video.stream.VideoStream
-
-QUARTER_TURN_DEG = 90
+Pixels = NDArray[Any]
 
 CUT_SPACINGS = 1.5
 """A file that ends so many of its widest frame spacings before its promised end is cut short."""
 
 OPENING = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf,ivf,dv,wtv,rm,gif,apng,"
+    "yuv4mpegpipe",
 }
-"""Containers that hold their own frames: playlists and text would lead ffmpeg to other files."""
+"""Containers that hold their own frames and their times. Playlists and text would lead ffmpeg to
+other files; to streams without a container, such as a bare .h264, it would invent times."""
 
 CONCEALING = {"mjpeg"}
 """Codecs whose decoders fill up damaged pictures without a word, unless told to fail."""
@@ -175,16 +178,24 @@ def _promised_end_s(container: Container, stream: Stream) -> float | None:
     return ((container.start_time or 0) + container.duration) / av.time_base
 
 
-def quarter_turns(path: Path, frame: av.VideoFrame) -> int:
-    """How often the file asks its players to turn it by 90 degrees, counter-clockwise.
+def upright(path: Path, frame: av.VideoFrame, pixels: Pixels) -> Pixels:
+    """The pixels of a frame as players show them: turned and mirrored as the file asks for.
+
+    The display matrix maps stored x and y to shown ones (x' = ax + cy, y' = bx + dy, in rows
+    a b u, c d v; ISO/IEC 14496-12, 8.3.2.3); stored pixels are first exchanged, then reversed.
 
     Raises:
         VideoError: it asks for an angle that pixels cannot follow exactly.
     """
-    turns, rest = divmod(frame.rotation, QUARTER_TURN_DEG)
-    if rest:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return pixels
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3).tolist()
+    if (bool(a), bool(d)) != (not b, not c) or bool(a) != bool(d):
         raise VideoError(
             f"{path}: asks to be turned by {frame.rotation} degrees; only quarter turns keep its "
             "pixels: remove the rotation from its metadata"
         )
-    return int(turns) % 4
+    shown = pixels if a else pixels.swapaxes(0, 1)
+    shown = shown[:, ::-1] if min(a, c) < 0 else shown
+    return np.ascontiguousarray(shown[::-1] if min(b, d) < 0 else shown)
