@@ -1,46 +1,19 @@
 """The `twinband` command: parse, call, report."""
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
-from schemas.errors import TwinbandError
+from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog_option, work_option
+from flows.cli_capture import align, calibrate
 
 Band = Literal["infrared", "visible"]
 
 PRESET_NAMES = ["m3svd", "m3svd-release", "night", "weather", "handheld", "radio-link"]
 """Those of schemas/recipe.py, which is not imported here so that --help answers at once."""
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-ANYTHING = click.Path(path_type=Path)
-
-catalog_option = click.option(
-    "-c",
-    "--catalog",
-    type=FILE,
-    default="catalog.yaml",
-    show_default=True,
-    help="The catalog.",
-)
-work_option = click.option(
-    "--work", type=FOLDER, default="work", show_default=True, help="Folder to build in."
-)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command has to say: to scripts, and to people."""
-
-    document: dict[str, Any]
-    lines: list[str] = field(default_factory=list)
-    refused: bool = False
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,34 +22,15 @@ def main() -> None:
     """Turn infrared and visible recordings into versioned, paired clips, and train on them."""
 
 
+main.add_command(align)
+main.add_command(calibrate)
+
+
 def command(run: Callable[..., Answer]) -> click.Command:
-    """Make `run` a subcommand that answers in text or JSON and refuses without a traceback."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-    @wraps(run)
-    def answering(as_json: bool, **arguments: Any) -> None:  # noqa: FBT001 (click passes it)
-        try:
-            answer = run(**arguments)
-        except TwinbandError as error:
-            answer = _refusal(str(error))
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            reason = error.strerror or str(error)
-            answer = _refusal(f"{place}{reason}; give room, access or a connection, then rerun")
-        if as_json:
-            click.echo(json.dumps(answer.document, allow_nan=False))
-        else:
-            for line in answer.lines:
-                click.echo(line, err=answer.refused)
-        if answer.refused:
-            raise click.exceptions.Exit(1)
-
-    name = run.__name__.removesuffix("_command").replace("_", "-")
-    return main.command(name)(answering)
-
-
-def _refusal(reason: str) -> Answer:
-    return Answer({"error": reason.splitlines()}, reason.splitlines(), refused=True)
+    """Make `run` a subcommand."""
+    made = answering(run)
+    main.add_command(made)
+    return made
 
 
 @command
@@ -130,64 +84,6 @@ def import_command(layout: str, root: Path, catalog: Path) -> Answer:
         {"layout": layout, "catalog": str(catalog), "recordings": recordings},
         [f"{catalog} names {len(recordings)} recordings; next: twinband build -c {catalog}"],
     )
-
-
-@command
-@click.argument("infrared", type=ANYTHING)
-@click.argument("visible", type=ANYTHING)
-def align(infrared: Path, visible: Path) -> Answer:
-    """Find offset, drift and homography between two videos, without a catalog."""
-    from flows.align import align_videos
-
-    found = align_videos(infrared, visible)
-    lines = [f"{key}: {value}" for key, value in found.model_dump().items() if value is not None]
-    return Answer(found.model_dump(mode="json"), lines, refused=not found.accepted)
-
-
-def _board_size(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, int]:
-    sides = re.fullmatch(r"([3-9]|[1-9]\d)x([3-9]|[1-9]\d)", value.lower())
-    if sides is None:
-        raise click.BadParameter(f"{value!r} is not COLUMNSxROWS of 3 to 99 corners, as in 9x6")
-    return int(sides[1]), int(sides[2])
-
-
-@command
-@click.argument("rig")
-@click.argument("folder", type=FOLDER)
-@catalog_option
-@work_option
-@click.option(
-    "--board",
-    required=True,
-    callback=_board_size,
-    metavar="COLUMNSxROWS",
-    help="Inner corners of the board, such as 9x6.",
-)
-@click.option("--square-mm", type=click.FloatRange(0, min_open=True), help="Side of a square.")
-@click.option("--infrared", help="Name of its footage in FOLDER.  [default: infrared.*]")
-@click.option("--visible", help="Name of its footage in FOLDER.  [default: visible.*]")
-def calibrate(
-    rig: str,
-    folder: Path,
-    catalog: Path,
-    work: Path,
-    board: tuple[int, int],
-    square_mm: float | None,
-    infrared: str | None,
-    visible: str | None,
-) -> Answer:
-    """Find the lenses of RIG from checkerboard footage in FOLDER; write them into the catalog."""
-    from flows.calibrate import calibrate_rig, calibration_lines, footage_in
-    from flows.progress import progress
-    from schemas.facts import Checkerboard
-
-    columns, rows = board
-    shown = Checkerboard(columns=columns, rows=rows, square_mm=square_mm)
-    footage = footage_in(folder, {"infrared": infrared, "visible": visible})
-    with progress("calibrating") as show:
-        found = calibrate_rig(catalog, rig, footage, shown, work, show)
-    document = found.model_dump(mode="json")
-    return Answer(document, calibration_lines(found), refused=not found.accepted)
 
 
 @command

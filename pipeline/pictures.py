@@ -1,4 +1,4 @@
-"""Pictures for people: both bands laid over each other, and sheets of labelled panels."""
+"""Pictures for people: sheets of labelled panels, of clips and of whatever else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.degrade import degrade_block
 from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.overlays import overlay
 from schemas.degradations import Degradation
 from schemas.store import ClipAttributes
-
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
-"""Share of red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
-
-GROUND_SHARE = 0.9
-"""How bright the visible image lies under the infrared edges, so that both are told apart."""
-
-EDGE_COLOR = (255, 120, 0)
-"""Orange: no grey of the visible image can be taken for it."""
-
-EDGE_PERCENTILES = (80.0, 99.0)
-"""Gradients below the first are texture and noise and stay clear; the second is full colour."""
-
-EDGE_SIGMA_PX = 1.0
-"""Smoothing before the gradient: sensor noise is white, outlines are not."""
 
 PANEL_WIDTH_PX = 320
 """Five panels and their gaps fit a 1920 pixel screen; half of a 640 pixel frame."""
@@ -55,46 +41,6 @@ class SheetRow:
 
     title: str
     panels: tuple[Panel, ...]
-
-
-def overlay(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The outlines of warm and cold things in orange over the visible image in grey.
-
-    Where both images are registered, orange lines run along grey ones; where they are not, every
-    outline stands twice.
-
-    Args:
-        infrared: grey levels, (H, W).
-        visible: RGB of the same size, (H, W, 3).
-
-    Returns:
-        RGB, (H, W, 3).
-
-    Raises:
-        ValueError: the sizes differ.
-    """
-    if infrared.shape != visible.shape[:2] or visible.shape[2:] != (3,):
-        raise ValueError(f"{infrared.shape=} must be the height and width of {visible.shape=}")
-    ground = GROUND_SHARE * (visible @ np.array(LUMA_WEIGHTS))  # (H, W)
-    strength = _edge_strength(infrared)[..., np.newaxis]  # (H, W, 1)
-    mixed = (1 - strength) * ground[..., np.newaxis] + strength * np.array(EDGE_COLOR)
-    picture: NDArray[np.uint8] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return picture
-
-
-def _edge_strength(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How much of an outline each pixel is, 0..1, (H, W)."""
-    smooth = cv2.GaussianBlur(
-        image.astype(np.float64), (0, 0), EDGE_SIGMA_PX, borderType=cv2.BORDER_REPLICATE
-    )
-    across = cv2.Sobel(smooth, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_REPLICATE)
-    down = cv2.Sobel(smooth, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_REPLICATE)
-    gradient = np.hypot(across, down)
-    faint, full = np.percentile(gradient, EDGE_PERCENTILES)
-    if full <= faint:
-        return np.zeros(image.shape)
-    strength: NDArray[np.float64] = np.clip((gradient - faint) / (full - faint), 0, 1)
-    return strength
 
 
 def clip_row(title: str, frames: Mapping[str, NDArray[np.uint8]]) -> SheetRow:

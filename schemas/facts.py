@@ -122,6 +122,12 @@ class Alignment(StrictModel):
     registration_confidence: float | None = None
     mean_residual_px: float | None = None
     pairs: int | None = None
+    crop: tuple[int, int, int, int] | None = Field(
+        None, description="x, y, width, height of what both cameras see, infrared pixels."
+    )
+    stretches: tuple[Stretch, ...] = Field(
+        (), description="Where the rig moved; empty: the homography holds for all pairs."
+    )
 
 
 class ClipQuality(StrictModel):

@@ -102,17 +102,30 @@ def read_plain(path: Path) -> object:
             f"{path}: larger than {MAX_BYTES} bytes; move sessions into files of their own"
         )
     try:
-        text = raw.decode("utf-8")
-        _check_bounds(YAML(typ="safe").parse(io.StringIO(text)), path)
-        plain: object = YAML(typ="safe").load(io.StringIO(text))
+        return plain_of(raw.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise CatalogError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+
+
+def plain_of(text: str, file: str) -> object:
+    """The plain values of YAML text.
+
+    Args:
+        text: of some trustworthy length.
+        file: its name, for messages.
+
+    Raises:
+        CatalogError: it is not YAML, or beyond the bounds of this module.
+    """
+    try:
+        _check_bounds(YAML(typ="safe").parse(io.StringIO(text)), file)
+        plain: object = YAML(typ="safe").load(io.StringIO(text))
     except (YAMLError, ValueError) as error:
-        raise CatalogError(f"{path}: {_yaml_complaint(error)}") from error
+        raise CatalogError(f"{file}: {_yaml_complaint(error)}") from error
     return plain
 
 
-def _check_bounds(events: Iterable[object], path: Path) -> None:
+def _check_bounds(events: Iterable[object], path: str) -> None:
     """Refuse depth and alias growth before any value is built."""
     sizes: dict[str, int] = {}
     open_collections: list[tuple[str | None, int]] = []
@@ -135,7 +148,7 @@ def _check_bounds(events: Iterable[object], path: Path) -> None:
             )
 
 
-def _leaf_size(event: ScalarEvent | AliasEvent, sizes: dict[str, int], path: Path) -> int:
+def _leaf_size(event: ScalarEvent | AliasEvent, sizes: dict[str, int], path: str) -> int:
     """Values this event stands for; an alias counts as much as the collection it names."""
     if isinstance(event, ScalarEvent):
         sizes |= {event.anchor: 1} if event.anchor is not None else {}

@@ -184,38 +184,3 @@ def test_videos_that_are_not_registered_are_not_fused(tmp_path: Path) -> None:
     assert "64x48" in answer.complaints
     assert "128x96" in answer.complaints
     assert not (tmp_path / "fused.mp4").exists()
-
-
-def test_align_relates_two_videos_without_a_catalog(built: Built) -> None:
-    walk = next(built.footage.rglob("infrared.mkv")).parent
-
-    answer = twinband("align", walk / "infrared.mkv", walk / "visible.mp4", "--json")
-
-    expected = {
-        "accepted",
-        "reason",
-        "offset_s",
-        "drift_ppm",
-        "sync_confidence",
-        "homography",
-        "registration_confidence",
-        "mean_residual_px",
-        "pairs",
-    }
-    assert set(answer.document) == expected
-    assert answer.code == (0 if answer.document["accepted"] else 1)
-
-
-def test_a_refused_alignment_is_a_document_with_its_reason(tmp_path: Path) -> None:
-    still = np.zeros((48, 64, 3), np.uint8)
-    still[10:20, 10:30] = 200
-    for name in ("infrared.mp4", "visible.mp4"):
-        shown = still if name == "infrared.mp4" else 255 - still
-        write_video(tmp_path / name, [shown] * 100, fps=25, codec="h264")
-
-    answer = twinband("align", tmp_path / "infrared.mp4", tmp_path / "visible.mp4", "--json")
-
-    assert answer.code == 1
-    assert answer.document["accepted"] is False
-    assert "no motion" in answer.document["reason"]
-    assert "offset_s" in answer.document["reason"]

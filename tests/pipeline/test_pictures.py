@@ -1,4 +1,4 @@
-"""Pictures: an overlay shows misregistration, a sheet keeps every panel whole and in place."""
+"""Sheets keep every panel whole and in place."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,12 @@ from pipeline.degrade import degrade_block
 from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.pictures import (
     BACKGROUND,
-    EDGE_COLOR,
     GAP_PX,
     STRIP_PX,
     Panel,
     SheetRow,
     clip_row,
     contact_sheet,
-    overlay,
     with_degraded,
 )
 from schemas.recipe import DegradeRecipe
@@ -34,45 +32,6 @@ def square(left: int, *, inside: int = 220, outside: int = 40) -> NDArray[np.uin
 
 def rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(image[..., np.newaxis], 3, axis=2)
-
-
-def orange_columns(picture: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Columns where the middle row is nearly the colour of an infrared edge."""
-    return np.flatnonzero(np.abs(picture[40].astype(int) - EDGE_COLOR).sum(axis=1) < 60)
-
-
-def test_an_infrared_outline_is_orange_where_it_lies_and_the_rest_stays_grey() -> None:
-    picture = overlay(square(30), rgb(square(30)))
-
-    columns = orange_columns(picture)
-
-    assert set(columns) <= {28, 29, 30, 31, 68, 69, 70, 71}
-    assert columns.min() < 35
-    assert columns.max() > 65
-    assert np.ptp(picture[5].astype(int), axis=1).max() == 0
-
-
-def test_misregistration_shows_as_an_outline_beside_the_visible_edge() -> None:
-    moved = overlay(square(42), rgb(square(30)))
-
-    columns = orange_columns(moved)
-
-    assert np.abs(columns - 42).min() <= 1
-    assert np.abs(columns - 30).min() > 8
-    assert int(moved[40, 35].sum()) > int(
-        moved[40, 20].sum()
-    )  # the visible square still begins at 30
-
-
-def test_an_even_infrared_image_leaves_the_visible_one_grey() -> None:
-    picture = overlay(np.full((80, 100), 90, np.uint8), rgb(square(30)))
-
-    assert np.ptp(picture.astype(int), axis=2).max() == 0
-
-
-def test_images_of_two_sizes_are_not_laid_over_each_other() -> None:
-    with pytest.raises(ValueError, match=r"\(80, 100\).*\(80, 90, 3\)"):
-        overlay(square(30), rgb(square(30))[:, :90])
 
 
 def test_a_sheet_shows_every_panel_whole_in_its_row_and_column() -> None:

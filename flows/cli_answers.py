@@ -1,0 +1,67 @@
+"""What every subcommand of `twinband` has in common: options, and answers in text or JSON."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.errors import TwinbandError
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+ANYTHING = click.Path(path_type=Path)
+
+catalog_option = click.option(
+    "-c",
+    "--catalog",
+    type=FILE,
+    default="catalog.yaml",
+    show_default=True,
+    help="The catalog.",
+)
+work_option = click.option(
+    "--work", type=FOLDER, default="work", show_default=True, help="Folder to build in."
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say: to scripts, and to people."""
+
+    document: dict[str, Any]
+    lines: list[str] = field(default_factory=list)
+    refused: bool = False
+
+
+def answering(run: Callable[..., Answer]) -> click.Command:
+    """Make `run` a command that answers in text or JSON and refuses without a traceback."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @wraps(run)
+    def answer_as_asked(as_json: bool, **arguments: Any) -> None:  # noqa: FBT001 (click passes it)
+        try:
+            answer = run(**arguments)
+        except TwinbandError as error:
+            answer = _refusal(str(error))
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            reason = error.strerror or str(error)
+            answer = _refusal(f"{place}{reason}; give room, access or a connection, then rerun")
+        if as_json:
+            click.echo(json.dumps(answer.document, allow_nan=False))
+        else:
+            for line in answer.lines:
+                click.echo(line, err=answer.refused)
+        if answer.refused:
+            raise click.exceptions.Exit(1)
+
+    name = run.__name__.removesuffix("_command").replace("_", "-")
+    return click.command(name)(answer_as_asked)
+
+
+def _refusal(reason: str) -> Answer:
+    return Answer({"error": reason.splitlines()}, reason.splitlines(), refused=True)

@@ -1,0 +1,284 @@
+"""What an alignment rests on: both bands before and after, and how well each part agrees."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.geometry import full_frame, infrared_maps, matrix_of, resample, visible_maps
+from pipeline.register_descriptors import View
+from pipeline.register_estimate import views_of
+from pipeline.register_fit import Homography, described, scaling
+from pipeline.register_search import surfaces_of
+from pipeline.register_stretches import spread
+from pipeline.sync import motion_of
+from pipeline.sync_clock import Evidence, estimate_clock
+from pipeline.sync_motion import usual_period_s
+from pipeline.tone import tone_mapped
+from pipeline.video_files import Band, Frame, read_frames_at
+from pipeline.workspace import Workspace, load, load_arrays
+from schemas.base import Matrix3x3
+from schemas.catalog import Camera, RecordingPlan
+from schemas.errors import SyncError, WorkspaceError
+from schemas.facts import Alignment, IngestFacts, SyncFacts
+
+WIDTH_PX = 320
+"""Width at which blocks are matched: as wide as common infrared cameras."""
+
+REACH_PX = 5
+"""Furthest displacement looked for, pixels of that width."""
+
+CLEAR_SCORE = 0.35
+"""Correlation of a clear match: of blocks of two M3SVD clips that show different places 1 % reach
+it, of those of one clip half."""
+
+CLEAR_TEXTURE = 0.35
+"""Edges that a block must hold, of the most that one holds: skies match by their noise."""
+
+LIVELY = 0.9
+"""Quantile of motion of the instant that is shown: something moves, and no flash is on."""
+
+Signals = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """One instant as both cameras show it, on the grid of the undistorted infrared image."""
+
+    infrared: NDArray[np.uint8]
+    """(H, W)."""
+    as_recorded: NDArray[np.uint8]
+    """The visible frame of the same time in its file, stretched to that size, RGB (H, W, 3)."""
+    registered: NDArray[np.uint8] | None
+    """The visible frame of the same instant through the homography; None: there is none."""
+    time_s: float
+    """On the infrared clock."""
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """By how much blocks miss the place where a homography puts them."""
+
+    centres_px: NDArray[np.float64]
+    """x then y, infrared pixels, (B, 2)."""
+    shifts_px: NDArray[np.float64]
+    """What would move each visible block onto its infrared one, infrared pixels, (B, 2)."""
+    is_clear: NDArray[np.bool_]
+    """Whether a block has its best match within reach, and a good one, (B,)."""
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """How the offset was found, and which frames it pairs."""
+
+    evidence: Evidence | None
+    """None: the offset was declared, or nothing moves."""
+    offset_s: float
+    drift_ppm: float
+    middle_s: float
+    """Of the infrared recording, on its clock."""
+    period_s: float
+    """Of the slower camera."""
+
+    def offset_at(self, infrared_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Infrared time less visible time at instants of the infrared clock, seconds."""
+        drift = self.drift_ppm * 1e-6
+        return np.asarray((infrared_s * drift + self.offset_s) / (1 + drift), np.float64)
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that an alignment rests on."""
+
+    views: Views
+    clocks: Clocks
+    misses: Displacements | None
+    """None: there is no homography."""
+
+
+def displacements(infrared: View, visible: View, homography: Homography) -> Displacements:
+    """Local matches of blocks about where a homography puts them, to fractions of a pixel.
+
+    Args:
+        infrared: frames.
+        visible: frames of the same instants.
+        homography: visible pixels to infrared pixels.
+    """
+    here = described(infrared, min(1.0, WIDTH_PX / infrared.seen.shape[1]))
+    to_grid = scaling(here.scale) @ homography
+    surfaces = surfaces_of(here, visible, to_grid, REACH_PX)
+    peaks = np.array([_peak(score) for score in surfaces.scores]).reshape(-1, 3)
+    shifts = peaks[:, :2] - REACH_PX
+    is_inside = np.abs(shifts).max(axis=1, initial=0) < REACH_PX
+    is_textured = surfaces.weights >= CLEAR_TEXTURE * surfaces.weights.max(initial=0)
+    return Displacements(
+        centres_px=(surfaces.centres + 0.5) / here.scale - 0.5,
+        shifts_px=shifts / here.scale,
+        is_clear=np.asarray(is_inside & is_textured & (peaks[:, 2] >= CLEAR_SCORE), np.bool_),
+    )
+
+
+def _peak(scores: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Column and row of the highest score, by parabolas through its neighbours, and its height."""
+    row, column = (int(place) for place in np.unravel_index(scores.argmax(), scores.shape))
+    return (
+        column + _vertex(scores[row], column),
+        row + _vertex(scores[:, column], row),
+        float(scores[row, column]),
+    )
+
+
+def _vertex(line: NDArray[np.float32], at: int) -> float:
+    """How far a parabola through three scores peaks beside the middle one, -0.5 to 0.5."""
+    if not 0 < at < line.size - 1:
+        return 0.0
+    before, here, after = (float(score) for score in line[at - 1 : at + 2])
+    bend = before - 2 * here + after
+    return 0.5 * (before - after) / bend if bend < 0 else 0.0
+
+
+def lively_frames(signals: Signals, pairs: Signals | None) -> tuple[int, int]:
+    """An infrared frame before which much moves, and the visible frame of that instant.
+
+    Args:
+        signals: what ingest measured.
+        pairs: what sync paired; None: nothing, then the frame of the same time in the file.
+    """
+    if pairs is not None:
+        infrared = pairs["infrared_frames"].astype(int)
+        visible = pairs["visible_frames"].astype(int)
+    else:
+        infrared = np.flatnonzero(signals["infrared_usable"])
+        visible = _same_time(signals, infrared)
+    motion = signals["infrared_motion"][infrared].reshape(len(infrared), -1).mean(axis=1)
+    place = int(np.argsort(motion)[int(LIVELY * (len(motion) - 1))])
+    return int(infrared[place]), int(visible[place])
+
+
+def _same_time(signals: Signals, infrared: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The visible frame as long after the first one as each infrared frame is after its first."""
+    since = {
+        band: signals[f"{band}_times_s"].astype(float) - float(signals[f"{band}_times_s"][0])
+        for band in ("infrared", "visible")
+    }
+    after = np.searchsorted(since["visible"], since["infrared"][infrared])
+    return np.asarray(np.clip(after, 0, since["visible"].size - 1), np.intp)
+
+
+def run_evidence(plan: RecordingPlan, workspace: Workspace, answer: Alignment) -> Found:
+    """Read again what an answer rests on.
+
+    Args:
+        plan: of the recording.
+        workspace: with the facts of all stages that ended well; those of ingest at least.
+        answer: what was found.
+
+    Raises:
+        WorkspaceError: there are no facts of ingest.
+        VideoError: a frame cannot be decoded.
+    """
+    recording = plan.recording.id
+    ingest = load(workspace.facts(recording, "ingest"), IngestFacts)
+    if ingest is None:
+        raise WorkspaceError(f"{recording} has no facts of ingest; build it from the start")
+    signals = load_arrays(workspace.signals(recording), fingerprint=ingest.fingerprint)
+    sync = load(workspace.facts(recording, "sync"), SyncFacts)
+    pairs = None
+    if sync is not None:
+        pairs = load_arrays(workspace.pairs(recording), fingerprint=sync.fingerprint)
+    misses = None
+    if pairs is not None and answer.homography is not None:
+        misses = _run_displacements(plan, ingest, pairs, answer.homography)
+    return Found(
+        views=_run_views(plan, ingest, (signals, pairs), answer.homography),
+        clocks=_clocks(plan, ingest, signals, answer),
+        misses=misses,
+    )
+
+
+def _clocks(
+    plan: RecordingPlan, ingest: IngestFacts, signals: Signals, answer: Alignment
+) -> Clocks:
+    """What the clocks were judged by, also where they were refused."""
+    evidence = None
+    try:
+        fit = estimate_clock(
+            motion_of(signals, "infrared", ingest.infrared),
+            motion_of(signals, "visible", ingest.visible),
+            plan.recipe.sync.model_copy(update={"min_confidence": 0.0}),
+        )
+        evidence = fit.evidence
+        offset_s, drift_ppm = fit.offset_s, fit.drift_ppm
+    except SyncError:
+        offset_s, drift_ppm = 0.0, 0.0  # a still view has nothing to compare
+    if answer.offset_s is not None:
+        offset_s, drift_ppm = answer.offset_s, answer.drift_ppm or 0.0
+    times_s = {b: signals[f"{b}_times_s"].astype(np.float64) for b in ("infrared", "visible")}
+    return Clocks(
+        evidence=evidence,
+        offset_s=offset_s,
+        drift_ppm=drift_ppm,
+        middle_s=float(times_s["infrared"][[0, -1]].mean()),
+        period_s=max(usual_period_s(times) for times in times_s.values()),
+    )
+
+
+def _run_views(
+    plan: RecordingPlan,
+    ingest: IngestFacts,
+    measured: tuple[Signals, Signals | None],
+    homography: Matrix3x3 | None,
+) -> Views:
+    signals, pairs = measured
+    shown, partner = lively_frames(signals, pairs)
+    unpaired = int(_same_time(signals, np.array([shown]))[0])
+    infrared, *_ = _run_frames(plan, "infrared", [shown])
+    before, after = _run_frames(plan, "visible", [unpaired, partner])
+    grid = full_frame(plan.rig.infrared)
+    registered = None
+    if homography is not None:
+        maps = visible_maps(plan.rig, homography, grid)
+        registered = np.asarray(after if maps is None else resample(after, maps), np.uint8)
+    stretched = cv2.resize(before, grid[2:], interpolation=cv2.INTER_AREA)
+    return Views(
+        infrared=_infrared_levels(infrared, plan, ingest),
+        as_recorded=np.asarray(stretched, np.uint8),
+        registered=registered,
+        time_s=float(signals["infrared_times_s"][shown]),
+    )
+
+
+def _infrared_levels(frame: Frame, plan: RecordingPlan, ingest: IngestFacts) -> NDArray[np.uint8]:
+    """An infrared frame in grey levels, freed of the lens."""
+    straight = _straight(frame, plan.rig.infrared)
+    tone = ingest.infrared.tone
+    if tone is not None:
+        return tone_mapped(np.asarray(straight, np.uint16), tone)
+    return np.asarray(straight, np.uint8)
+
+
+def _straight(frame: Frame, camera: Camera) -> Frame:
+    maps = infrared_maps(camera, full_frame(camera))
+    return frame if maps is None else resample(frame, maps)
+
+
+def _run_displacements(
+    plan: RecordingPlan, ingest: IngestFacts, pairs: Signals, homography: Matrix3x3
+) -> Displacements:
+    count = pairs["infrared_frames"].size
+    chosen = np.array(spread(0, count, plan.recipe.register_.frames))
+    infrared = _run_frames(plan, "infrared", pairs["infrared_frames"][chosen].tolist())
+    visible = _run_frames(plan, "visible", pairs["visible_frames"][chosen].tolist())
+    here, there = views_of(
+        [_infrared_levels(frame, plan, ingest) for frame in infrared],
+        [np.asarray(_straight(frame, plan.rig.visible), np.uint8) for frame in visible],
+    )
+    return displacements(here, there, matrix_of(homography))
+
+
+def _run_frames(plan: RecordingPlan, band: Band, frames: Sequence[int]) -> list[Frame]:
+    path = plan.data_root / getattr(plan.recording, band)
+    layout = getattr(plan.recording.layouts, band)
+    return list(read_frames_at(path, band, frames, layout=layout))
