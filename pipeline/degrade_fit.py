@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.degrade_draws import Window
 from pipeline.degrade_filters import blur, gaussian_weights
 from schemas.base import StrictModel
 from schemas.degradations import GainAndOffset, GaussianBlur, StripeNoise, TonePoints
@@ -96,8 +97,10 @@ def fit_visible(clean: NDArray[np.uint8], degraded: NDArray[np.uint8]) -> Visibl
     frames = torch.from_numpy(clean).permute(0, 3, 1, 2)
     wanted = torch.from_numpy(degraded).permute(0, 3, 1, 2).to(torch.float64)
 
+    whole = Window(0, 0, *frames.shape[-2:])
+
     def fitted(sigma_px: float) -> tuple[float, float, float]:
-        blurred = blur(frames, gaussian_weights(sigma_px)).to(torch.float64)
+        blurred = blur(frames, gaussian_weights(sigma_px), whole).to(torch.float64)
         centred = blurred - blurred.mean()
         gain = float((centred * (wanted - wanted.mean())).sum() / centred.square().sum())
         offset = float(wanted.mean() - gain * blurred.mean())
