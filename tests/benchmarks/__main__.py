@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from tests.benchmarks import (
     bench_build,
     bench_degrade,
+    bench_fidelity,
     bench_loader,
     bench_releases,
     release_claims,
@@ -64,10 +65,15 @@ def degrade(setting: Setting) -> Section:
     return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
 
 
+def fidelity(_: Setting) -> Section:
+    return bench_fidelity.section(M3SVD / "val")
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
     "degrade": degrade,
+    "fidelity": fidelity,
     "releases": releases,
 }
 
