@@ -30,6 +30,9 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 
+BAG_SUFFIXES = (".bag", ".db3")
+"""By which rosbags tells what it is given."""
+
 NANOSECONDS_A_SECOND = 1e9
 
 ENCODINGS: dict[str, tuple[type[np.uint8] | type[np.uint16], int, int | None]] = {
@@ -123,8 +126,14 @@ def _messages(path: Path, topic: str | None) -> Generator[tuple[int, Any]]:
     except DAMAGE as error:
         raise VideoError(
             f"{path}: is no readable ROS bag or MCAP file, or damaged: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}; copy or record it again"
+            f"{type(error).__name__}: {_on_one_line(str(error))}; copy or record it again"
         ) from error
+
+
+def _on_one_line(text: str) -> str:
+    """What a damaged file may hold, fit to be printed."""
+    spaced = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in spaced)
 
 
 def _is_mcap(path: Path) -> bool:
@@ -135,6 +144,11 @@ def _is_mcap(path: Path) -> bool:
 
 
 def _bag_messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
+    if path.is_file() and path.suffix not in BAG_SUFFIXES:
+        raise VideoError(
+            f"{path}: is a ROS bag by its content; its readers want a name that ends in .bag "
+            "(ROS 1) or .db3 (ROS 2)"
+        )
     with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
         kinds = {c.topic: c.msgtype for c in reader.connections}
         chosen = _chosen(path, kinds, topic)
@@ -203,7 +217,7 @@ def _chosen(path: Path, kinds: dict[str, str], topic: str | None) -> str:
         return images[0]
     if topic in images:
         return str(topic)
-    listed = ", ".join(images) or "none"
+    listed = ", ".join(map(_on_one_line, images)) or "none"
     if topic is None:
         raise VideoError(f"{path}: its topics of images are {listed}; name one in layouts")
     raise VideoError(

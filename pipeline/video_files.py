@@ -243,10 +243,11 @@ def read_frames(
             )
     known = None
     for index, frame in enumerate(stored, start):
-        known = known or (frame.shape, frame.dtype)
-        if (frame.shape, frame.dtype) != known:
+        known = known or described(frame)
+        if described(frame) != known:
             raise VideoError(
-                f"{path}: frame {index} is {described(frame)}, unlike those before; split it"
+                f"{path}: frame {index} is {described(frame)} and those before are {known}; split "
+                "it where its frames change"
             )
         yield _of_camera(path, frame, band, layout)
 

@@ -25,6 +25,9 @@ Pixels = NDArray[Any]
 CUT_SPACINGS = 1.5
 """A file that ends so many of its widest frame spacings before its promised end is cut short."""
 
+CUT_SHARE = 0.5
+"""The same where both ends are exact, as Matroska's are: half a usual spacing is no rounding."""
+
 OPENING = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf,ivf,dv,wtv,rm,gif,apng,"
@@ -133,7 +136,7 @@ def presentation_times(path: Path, container: Container, stream: Stream) -> NDAr
     Raises:
         VideoError: frames lack a time or share one, or the file is cut short.
     """
-    packets, intact, end_s = 0, 0, 0.0
+    packets, intact, end_s, is_exact = 0, 0, 0.0, True
     times_s: list[float] = []
     for packet in container.demux(stream):
         if packet.size == 0:
@@ -145,6 +148,7 @@ def presentation_times(path: Path, container: Container, stream: Stream) -> NDAr
         if not packet.is_corrupt and not packet.is_discard:
             times_s.append(float(packet.pts * packet.time_base))
             end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            is_exact = is_exact and bool(packet.duration)
     if not times_s:
         raise VideoError(f"{path}: holds no video frame; record or copy it again")
     spacings_s = np.diff(np.sort(times_s))
@@ -158,6 +162,8 @@ def presentation_times(path: Path, container: Container, stream: Stream) -> NDAr
         )
     promised_s = _promised_end_s(container, stream)
     slack_s = CUT_SPACINGS * spacings_s.max(initial=0)
+    if is_exact and spacings_s.size and CLOCK.match(stream.metadata.get("DURATION", "")):
+        slack_s = CUT_SHARE * float(np.median(spacings_s))
     if promised_s is not None and slack_s and promised_s - end_s > slack_s:
         raise VideoError(
             f"{path}: promises {promised_s:.3f} s and ends at {end_s:.3f} s: it is cut short; "
