@@ -4,10 +4,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shutil import copymode
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flows.progress import Show, silence
 from pipeline.calibrate import run_calibrate
 from pipeline.calibrate_catalog import with_lens
-from pipeline.image_files import written_whole
+from pipeline.calibrate_picture import draw
+from pipeline.image_files import write_image, written_whole
 from pipeline.video_files import Band
 from pipeline.workspace import Workspace, save
 from schemas.catalog import CatalogFile, Lens, Rig
@@ -32,7 +36,7 @@ def calibrate_rig(
     """Find the lenses of a rig's cameras, and write those that are determined into the catalog.
 
     Each camera stands for itself: a refused one keeps the lens it has. How every lens was found is
-    kept in the workspace.
+    kept in the workspace, with a picture; of refused footage the picture alone.
 
     Args:
         catalog: the YAML file that declares the rig; its comments and layout stay.
@@ -48,25 +52,48 @@ def calibrate_rig(
         VideoError: footage cannot be read.
     """
     rig = _rig_of(load_yaml(catalog, CatalogFile), rig_id, catalog)
+    workspace = Workspace(work)
     found: dict[Band, CameraCalibration] = {}
+    pictures: dict[Band, NDArray[np.uint8]] = {}
     for band in BANDS:
         if band in footage:
             camera = rig.infrared if band == "infrared" else rig.visible
-            found[band] = run_calibrate(footage[band], band, camera, board, report)
+            found[band], views = run_calibrate(footage[band], band, camera, board, report)
+            pictures[band] = draw(f"{rig_id}, {band}", found[band], views)
     lenses: dict[Band, Lens] = {
         band: one.lens for band, one in found.items() if one.accepted and one.lens is not None
     }
     if lenses:
         _write_lenses(catalog, rig_id, lenses)
         for band in lenses:
-            save(found[band], Workspace(work).calibration(rig_id, band))
+            save(found[band], workspace.calibration(rig_id, band))
     return CalibrationFacts(
         accepted=len(lenses) == len(found),
         rig=rig_id,
         catalog=str(catalog),
         infrared=found.get("infrared"),
         visible=found.get("visible"),
+        pictures={
+            band: str(
+                _save_picture(
+                    picture, workspace.calibration(rig_id, band), is_accepted=band in lenses
+                )
+            )
+            for band, picture in pictures.items()
+        },
     )
+
+
+def _save_picture(picture: NDArray[np.uint8], record: Path, *, is_accepted: bool) -> Path:
+    """Write the picture beside the record of an accepted lens, which a refusal leaves alone."""
+    refused = record.with_name(f"{record.stem}-refused.png")
+    if not is_accepted:
+        write_image(refused, picture)
+        return refused
+    accepted = record.with_suffix(".png")
+    write_image(accepted, picture)
+    refused.unlink(missing_ok=True)
+    return accepted
 
 
 def footage_in(folder: Path, named: Mapping[Band, str | None]) -> dict[Band, Path]:
@@ -137,6 +164,7 @@ def calibration_lines(facts: CalibrationFacts) -> list[str]:
         camera = facts.infrared if band == "infrared" else facts.visible
         if camera is not None:
             lines += _camera_lines(band, camera)
+            lines += [f"  picture: {facts.pictures[band]}"] if band in facts.pictures else []
             stored += [band] if camera.accepted else []
     if stored:
         lines.append(

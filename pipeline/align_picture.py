@@ -9,7 +9,7 @@ from matplotlib.figure import SubFigure
 from numpy.typing import NDArray
 
 from pipeline.align_evidence import Clocks, Displacements, Found, Views, run_evidence
-from pipeline.charts import BLUE, FAINT, ORANGE, RED, bare, rendered, show_image, styled
+from pipeline.charts import BLUE, FAINT, ORANGE, RED, bare, colour_bar, rendered, show_image, styled
 from pipeline.overlays import checkerboard, overlay
 from pipeline.sync_search import PEAK_WIDTH_S
 from pipeline.video_files import write_image
@@ -191,7 +191,7 @@ def _show_displacements(
         edgecolor="white",
         linewidth=0.4,
     )
-    axes.figure.colorbar(arrows, ax=axes, shrink=0.8, pad=0.02, label="px")
+    colour_bar(axes, arrows, "px")
     axes.set_title(
         f"What {clear.sum()} of {clear.size} blocks still ask for: median "
         f"{np.median(lengths):.2f} px (arrows x {magnified:.0f})"

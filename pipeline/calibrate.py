@@ -140,8 +140,8 @@ def _board_views(
 
 def run_calibrate(
     footage: Path, band: Band, camera: Camera, board: Checkerboard, report: Report
-) -> CameraCalibration:
-    """Look for the board in a camera's footage and find the lens.
+) -> tuple[CameraCalibration, list[View]]:
+    """Look for the board in a camera's footage and find the lens; also gives what was found of it.
 
     Args:
         footage: a video, or a folder of images.
@@ -170,7 +170,7 @@ def run_calibrate(
         if corners is not None:
             views.append(View(source, corners))
         report(looked, total, f"{band}: {len(views)} boards")
-    return calibrate_camera(views, board, size, footage=str(footage), looked=looked)
+    return calibrate_camera(views, board, size, footage=str(footage), looked=looked), views
 
 
 def _run_video(path: Path, band: Band) -> tuple[Iterator[tuple[str, Frame]], int]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -68,3 +69,9 @@ def bare(axes: Axes, title: str) -> None:
     axes.grid(visible=False)
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def colour_bar(axes: Axes, shown: ScalarMappable, unit: str) -> None:
+    """The scale of what is shown by colour, to the right of its panel."""
+    bar = axes.figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.02, label=unit)
+    bar.outline.set_visible(False)

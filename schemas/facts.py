@@ -272,3 +272,6 @@ class CalibrationFacts(StrictModel):
     catalog: str
     infrared: CameraCalibration | None = Field(None, description="None: not filmed.")
     visible: CameraCalibration | None = Field(None, description="None: not filmed.")
+    pictures: dict[Literal["infrared", "visible"], str] = Field(
+        {}, description="Of every camera that was filmed: coverage, misses and bend."
+    )

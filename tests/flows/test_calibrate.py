@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.calibrate_picture import WIDTH_PX
 from pipeline.simulate_board import film_board
 from pipeline.simulate_truth import calibration_takes, calibration_truth
-from pipeline.video_files import write_video
+from pipeline.video_files import read_image, write_video
 from schemas.catalog import load_catalog
 from schemas.facts import CameraCalibration
 from schemas.simulation import CalibrationBoard, SimulationSettings
@@ -78,6 +79,10 @@ def test_both_lenses_come_into_the_catalog_and_its_comments_stay(
     kept = catalog.parent / "work" / "calibration" / "mast" / "infrared.json"
     record = CameraCalibration.model_validate_json(kept.read_text())
     assert json.loads(record.model_dump_json()) == answer.document["infrared"]
+    for band in ("infrared", "visible"):
+        picture = Path(answer.document["pictures"][band])
+        assert picture == kept.with_name(f"{band}.png")
+        assert read_image(picture).shape[1:] == (WIDTH_PX, 3)
 
 
 def test_refused_footage_leaves_the_catalog_as_it_is(footage: Path, catalog: Path) -> None:
@@ -89,7 +94,9 @@ def test_refused_footage_leaves_the_catalog_as_it_is(footage: Path, catalog: Pat
     (reason,) = answer.document["infrared"]["reasons"]
     assert "3 different poses; 8 are needed" in reason
     assert catalog.read_text() == CATALOG
-    assert not (catalog.parent / "work").exists()
+    (kept,) = (path for path in (catalog.parent / "work").rglob("*") if path.is_file())
+    assert answer.document["pictures"] == {"infrared": str(kept)}
+    assert kept.name == "infrared-refused.png"
 
 
 def test_a_camera_that_is_determined_is_kept_though_the_other_is_refused(

@@ -217,7 +217,7 @@ def test_footage_without_a_board_is_refused(band: Band, tmp_path: Path) -> None:
     frames = [rng.integers(0, 255, (height, width), np.uint8) for _ in range(3)]
     write_video(tmp_path / "board.mkv", frames, fps=5, codec="ffv1")
 
-    found = run_calibrate(
+    found, _ = run_calibrate(
         tmp_path / "board.mkv", band, Camera(width=width, height=height), BOARD, silent
     )
 
@@ -232,7 +232,7 @@ def test_a_folder_of_images_is_calibrated_like_a_video(tmp_path: Path) -> None:
     for index, frame in enumerate(film_board(FILMED, poses, take_of("infrared"))):
         write_image(tmp_path / "infrared" / f"IMG_{index:02}.png", frame)
 
-    found = run_calibrate(
+    found, _ = run_calibrate(
         tmp_path / "infrared", "infrared", Camera(width=320, height=256), BOARD, silent
     )
 
