@@ -150,11 +150,12 @@ def ingest_fingerprint(plan: RecordingPlan, content_hashes: Mapping[str, str]) -
 
 def hash_files(plan: RecordingPlan) -> dict[str, str]:
     """The sha256 of every file or folder a recording names, by its place in the recording."""
+    places = dict(plan.recording.files())
     hashes: dict[str, str] = {}
-    for place, path in plan.recording.files():
+    for path in set(places.values()):  # both cameras may share one
         full = plan.data_root / path
-        hashes[place] = content_hash(full)[0] if full.exists() else MISSING_FILE
-    return hashes
+        hashes[path] = content_hash(full)[0] if full.exists() else MISSING_FILE
+    return {place: hashes[path] for place, path in places.items()}
 
 
 def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:

@@ -291,15 +291,19 @@ def read_frames_at(
     """
     layout = layout or StreamLayout()
     found: dict[int, Frame] = {}
-    match _kind(path, layout):
-        case "video":
-            found = _sought_frames(path, band, indices, layout)
-        case "folder":
-            _check_indices(path, indices, len(numbered_frames(path)))
+    kind = _kind(path, layout)
+    if kind == "video":
+        found = _sought_frames(path, band, indices, layout)
+    elif kind == "folder":
+        _check_indices(path, indices, len(numbered_frames(path)))
     missing = set(indices) - set(found)
     if missing and min(missing) < 0:
         raise VideoError(f"{path}: has no frame {min(missing)}; frames are counted from 0")
-    for index in sorted(missing):
+    if missing and kind == "ros":  # has no index by number: one pass for all
+        first, last = min(missing), max(missing)
+        frames = read_frames(path, band, start=first, stop=last + 1, layout=layout)
+        found |= {index: frame for index, frame in enumerate(frames, first) if index in missing}
+    for index in sorted(missing - set(found)):
         frames = read_frames(path, band, start=index, stop=index + 1, layout=layout)
         if (pixels := next(frames, None)) is None:
             raise VideoError(f"{path}: frame {index} cannot be read; copy or record it again")

@@ -47,12 +47,12 @@ class IngestRecipe(StrictModel):
         "before they become a tone curve, seconds (2 or more: CAPTURE.md section 4).",
     )
     tone_plateau: float = Field(
-        4.0,
+        5.0,
         ge=1,
         le=64,
         description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. The "
-        "least whole number whose detail is that of CLAHE with a clip limit of 3 on the "
-        "simulated rig; its noise is less (tests/benchmarks/bench_tone.py).",
+        "least whole number whose detail is that of CLAHE with a clip limit of 3 on every "
+        "recording of the simulated rig (tests/benchmarks/bench_tone.py).",
     )
     drop_repeated: bool = Field(
         False,
