@@ -50,8 +50,9 @@ class IngestRecipe(StrictModel):
         5.0,
         ge=1,
         le=64,
-        description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. The "
-        "least whole number whose detail is that of CLAHE with a clip limit of 3 on every "
+        description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. "
+        "Steeper curves show more of where most pixels are, and less within the few warm things. "
+        "The least whole number whose detail is that of CLAHE with a clip limit of 3 on every "
         "recording of the simulated rig (tests/benchmarks/bench_tone.py).",
     )
     drop_repeated: bool = Field(
