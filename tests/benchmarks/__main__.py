@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from tests.benchmarks import (
     bench_build,
+    bench_calibration,
     bench_degrade,
     bench_loader,
     bench_releases,
@@ -58,11 +59,17 @@ def degrade(setting: Setting) -> Section:
     return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
 
 
+def calibration(setting: Setting) -> Section:
+    footage = bench_calibration.footages(setting.rounds)
+    return bench_calibration.section(list(bench_calibration.measured(footage)))
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
     "degrade": degrade,
     "releases": releases,
+    "calibration": calibration,
 }
 
 
