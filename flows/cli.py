@@ -209,19 +209,21 @@ def publish(version: str, destination: str, work: Path) -> Answer:
 @click.option("--recipe", type=FILE, help="YAML with chains of degradations; wins over --preset.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
-    "--fit", is_flag=True, help="Measure how SOURCE (clean) became OUT (degraded) instead."
+    "--fit",
+    is_flag=True,
+    help="Measure how SOURCE (clean) became OUT (degraded) instead; prints a --recipe.",
 )
 def degrade(
     source: Path, out: Path, *, band: Band, preset: str, recipe: Path | None, seed: int, fit: bool
 ) -> Answer:
     """Degrade a video or a folder of frames into the .mp4 or folder OUT."""
-    from flows.degrade import degrade_video, fit_degradation, read_recipe
+    from flows.degrade import degrade_video, fit_as_recipe, fit_degradation, read_recipe
     from flows.progress import progress
     from pipeline.degrade_draws import DegradationDraw
 
     if fit:
-        document = fit_degradation(source, out, band).model_dump(mode="json")
-        return Answer(document, [f"{name}: {value}" for name, value in document.items()])
+        found = fit_degradation(source, out, band)
+        return Answer(found.model_dump(mode="json"), fit_as_recipe(found))
     chosen = read_recipe(recipe, preset)
     draw = DegradationDraw(seed=seed, clip=source.stem, band=band)
     with progress("degrading") as show:

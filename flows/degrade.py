@@ -1,5 +1,7 @@
 """Degrading any video or folder of frames, and measuring how a clean one was degraded."""
 
+import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -14,9 +16,11 @@ from flows.progress import Show, silence
 from pipeline.degrade import degrade_block, reach
 from pipeline.degrade_draws import Band, DegradationDraw, Window
 from pipeline.degrade_fit import InfraredFit, VisibleFit, fit_infrared, fit_visible
+from pipeline.durable import make_folder, new_folder
 from pipeline.image_files import numbered_frames, write_image
 from pipeline.video_encoding import write_video
 from pipeline.video_files import probe, read_frames
+from schemas.degradations import Degradation
 from schemas.errors import DegradeError
 from schemas.recipe import DegradeRecipe
 from schemas.yaml_files import load_yaml
@@ -66,7 +70,8 @@ def degrade_video(
 
     Args:
         source: what to degrade, 8 bits.
-        out: an .mp4, or a folder of PNG frames that is made; frames of a folder keep their names.
+        out: an .mp4, or a folder of PNG frames, each whole or not there at all; frames of a folder
+            keep their names.
         recipe: what is done.
         draw: the seed, the name of the clip and the band.
         report: told of every frame.
@@ -94,9 +99,12 @@ def degrade_video(
         fps = 25.0 if source.is_dir() else 1 / float(np.median(np.diff(found.times_s)))
         return write_video(out, watched(), fps=fps, codec="h264")
     names = [path.stem for _, path in numbered_frames(source)] if source.is_dir() else None
-    count = 0
-    for count, frame in enumerate(watched(), 1):
-        write_image(out / f"{names[count - 1] if names else f'{count - 1:06d}'}.png", frame)
+    make_folder(out.parent)
+    with new_folder(out.with_name(f".{os.getpid()}.partial.{out.name}"), out) as folder:
+        count = 0
+        for count, frame in enumerate(watched(), 1):
+            name = names[count - 1] if names else f"{count - 1:06d}"
+            write_image(folder / f"{name}.png", frame)
     return count
 
 
@@ -128,13 +136,32 @@ def fit_degradation(clean: Path, degraded: Path, band: Band) -> InfraredFit | Vi
 
     Raises:
         VideoError: a file cannot be read.
-        DegradeError: they have other sizes, 16 bits, or fewer than two frames.
+        DegradeError: they differ in size or number, have 16 bits, or fewer than two frames.
     """
     before, after = _first_frames(clean, band), _first_frames(degraded, band)
-    try:
-        return (fit_infrared if band == "infrared" else fit_visible)(before, after)
-    except ValueError as error:
-        raise DegradeError(f"{clean} and {degraded}: {error}; give two of one clip") from error
+    if before.shape != after.shape or len(before) < 2:
+        described = (
+            f"{path} has {len(frames)} frames of {frames.shape[2]} x {frames.shape[1]} pixels"
+            for path, frames in ((clean, before), (degraded, after))
+        )
+        raise DegradeError(
+            f"{', '.join(described)} (of its first {FIT_FRAMES}); give a clip and its degraded "
+            "version, two frames or more, of one size and as many"
+        )
+    return (fit_infrared if band == "infrared" else fit_visible)(before, after)
+
+
+def fit_as_recipe(fit: InfraredFit | VisibleFit) -> list[str]:
+    """A recipe, as lines of YAML, that does what was measured; what it leaves out as comments."""
+    chain: tuple[Degradation, ...]
+    if isinstance(fit, InfraredFit):
+        band, chain = "infrared", (fit.tone, fit.noise)
+        comment = f"stripes correlate by {fit.stripe_correlation:.4f} from frame to frame"
+    else:
+        band, chain = "visible", (fit.blur, fit.tone)
+        comment = f"clean frames degraded so are {fit.psnr_db:.1f} dB from the degraded ones"
+    items = [step.model_dump(mode="json", exclude={"strength", "probability"}) for step in chain]
+    return [f"# {comment}", f"{band}:", *(f"  - {json.dumps(item)}" for item in items)]
 
 
 def _first_frames(path: Path, band: Band) -> NDArray[np.uint8]:

@@ -1,22 +1,16 @@
 """A Prefect server on loopback that lives as long as the process that started it.
 
-`python -m flows.server` prints its API address and serves until its standard input closes, so a
-build that is killed outright leaves no server behind.
+What serves is flows/server_process.py, in a process of its own: to import it takes as long as all
+the rest of a build's imports.
 """
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import IO, cast
-
-import uvicorn
-from prefect.server.api.server import create_app
 
 from schemas.errors import WorkspaceError
 
@@ -34,7 +28,7 @@ def loopback_server() -> Iterator[str]:
     with (
         TemporaryFile("w+") as complaints,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.server"],
+            [sys.executable, "-P", "-m", "flows.server_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -60,33 +54,3 @@ def loopback_server() -> Iterator[str]:
                 process.wait(STOP_LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def serve() -> None:
-    """Serve Prefect's API on a free loopback port until standard input closes."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on")
-    )
-    threading.Thread(
-        target=_announce, args=(server, listener.getsockname()[1]), daemon=True
-    ).start()
-    threading.Thread(target=_stop_with_input, daemon=True).start()
-    server.run(sockets=[listener])
-
-
-def _announce(server: uvicorn.Server, port: int) -> None:
-    while not server.started:
-        threading.Event().wait(0.05)
-    sys.stdout.write(f"http://127.0.0.1:{port}/api\n")
-    sys.stdout.flush()
-
-
-def _stop_with_input() -> None:
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    serve()

@@ -21,6 +21,7 @@ from zarr.storage import LocalStore
 from pipeline.clip_checksums import shard_checksums
 from pipeline.clip_seals import files_of, read_arrays, read_manifest, remedy, verify_clip
 from pipeline.durable import make_folder, rename, sync
+from pipeline.staged_store import StagedStore
 from pipeline.workspace import Workspace
 from schemas.errors import StoreError
 from schemas.store import (
@@ -61,7 +62,7 @@ class ClipWriter:
         self._staged.mkdir()
         try:
             self._group = zarr.create_group(
-                LocalStore(self._staged), attributes=self._attributes.model_dump(mode="json")
+                StagedStore(self._staged), attributes=self._attributes.model_dump(mode="json")
             )
             self._arrays = {name: self._create(name) for name in self._streams}
         except BaseException:
@@ -202,7 +203,7 @@ def _consolidate(store: Path) -> None:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-        zarr.consolidate_metadata(LocalStore(store), zarr_format=3)
+        zarr.consolidate_metadata(StagedStore(store), zarr_format=3)
 
 
 def _checksums(store: Path) -> NDArray[np.uint32]:

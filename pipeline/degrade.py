@@ -58,7 +58,7 @@ from pipeline.degrade_visible import (
 from schemas import degradations as kinds
 from schemas.degradations import Degradation
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised whenever the same recipe gives other pixels; part of every clip's fingerprint."""
 
 STEPS: dict[type[kinds.Step], Callable[[Tensor, Any, StepDraw], Tensor]] = {
@@ -111,7 +111,7 @@ HALOS_PX: dict[type[kinds.Step], Callable[[Any, StepDraw], float]] = {
     kinds.Defocus: lambda step, drawn: drawn.scaled(step.radius_px, "radius"),
     kinds.LowResolution: lambda step, drawn: 2 * drawn.scaled(step.factor, "factor", 1.0) + 1,
     kinds.MotionBlur: lambda step, drawn: drawn.scaled(step.path_px, "path") / 2 + 2,
-    kinds.Rain: lambda step, drawn: drawn.uniform(step.length_px, "length") + 1,
+    kinds.Rain: lambda step, drawn: drawn.uniform(step.length_px, "length") + 2,
     kinds.Misregistration: lambda step, drawn: (
         2 * (drawn.scaled(step.corners_px, "corners") + step.jitter_px * drawn.strength) + 2
     ),

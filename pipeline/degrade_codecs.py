@@ -52,6 +52,9 @@ SCALES = ((10, 16, 13), (11, 18, 14), (13, 20, 16), (14, 23, 18), (16, 25, 20), 
 PLACE_CLASS = ((0, 2, 0, 2), (2, 1, 2, 1), (0, 2, 0, 2), (2, 1, 2, 1))
 """Which of the three numbers belongs to a coefficient."""
 
+UNSEEN_QUANTISER = 18
+"""What x264's guide calls visually lossless; half of the scale lies below it."""
+
 COLOUR_UNIT = 1 << 16
 
 
@@ -84,7 +87,7 @@ def video_compression(frames: Tensor, step: VideoCompression, drawn: StepDraw) -
     The frame that begins a group is predicted from the means of its own 8 x 8 blocks, which stand
     for what an encoder predicts from the neighbours that it has coded already.
     """
-    quantiser = rounded(drawn.scaled(step.quantiser, "quantiser"))
+    quantiser = rounded(drawn.scaled(step.quantiser, "quantiser", identity=UNSEEN_QUANTISER))
     padded, top, left = in_blocks(frames, drawn.view.window, 8)
     planes = _to_planes(padded)
     coded, last = [], torch.full_like(planes[0], 128)

@@ -2,11 +2,14 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.base import canonical_json
@@ -15,11 +18,11 @@ MAX_PIXELS_A_SIDE = 1 << 16
 MAX_FRAMES = 1 << 31
 """Rows, groups of columns and frames each have bits of their own in the counter of a draw."""
 
-HASH_STEP = 0x9E3779B97F4A7C15 - (1 << 64)
+HASH_STEP = 0x9E3779B97F4A7C15
 HASH_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 HASH_SHIFTS = (30, 27, 31)
-"""SplitMix64 as signed 64-bit numbers: Steele, Lea, Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014, figure 17 (variant 13 of Stafford's finalisers)."""
+"""SplitMix64, its factors as signed 64-bit numbers: Steele, Lea, Flood, "Fast splittable
+pseudorandom number generators", OOPSLA 2014, figure 17 (variant 13 of Stafford's finalisers)."""
 
 DRAWS_A_HASH = 4
 """Draws of 16 bits taken from one hash of 64, for four neighbouring columns."""
@@ -41,15 +44,25 @@ class DegradationDraw:
     clip: str
     band: Band
 
+    @cached_property
+    def _begun(self) -> "hashlib._Hash":
+        text = canonical_json(["degrade", self.seed, self.clip, self.band])
+        return hashlib.sha256(text.encode())
+
     def key(self, place: str) -> int:
-        """A signed 64-bit key for what is drawn at `place`."""
-        text = canonical_json(["degrade", self.seed, self.clip, self.band, place])
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+        """A 64-bit key for what is drawn at `place`."""
+        begun = self._begun.copy()
+        begun.update(place.encode())
+        return int.from_bytes(begun.digest()[:8], "big")
+
+    def share(self, place: str) -> float:
+        """A number from 0 to below 1, one a clip, the same whenever it is asked for."""
+        return (self.key(place) >> 11) / (1 << 53)
 
     def uniform(self, bounds: tuple[float, float], place: str) -> float:
-        """A number between the bounds, one a clip, the same whenever it is asked for."""
+        """A number between the bounds, one a clip."""
         low, high = bounds
-        return low + (high - low) * ((self.key(place) >> 11) / (1 << 53) + 0.5)
+        return low + (high - low) * self.share(place)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,19 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Frames, rows and columns that something is drawn for, one number each."""
+
+    frames: Sequence[int]
+    """0 to 2**31 - 1."""
+    y: int
+    x: int
+    height: int
+    width: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
 class View:
     """Which frames and which part of them a block shows."""
 
@@ -71,9 +97,14 @@ class View:
     window: Window
     device: torch.device
 
-    def frames(self) -> Tensor:
-        """The indices, int64, shape (T,)."""
-        return torch.tensor(self.indices, dtype=torch.int64, device=self.device)
+    def grid(self, frames: Tensor) -> Grid:
+        """Of every pixel of the block (T, C, h, w) in every frame."""
+        height, width = frames.shape[-2:]
+        return Grid(self.indices, self.window.y, self.window.x, height, width, self.device)
+
+    def still(self, frames: Tensor) -> Grid:
+        """Of every pixel of the block, the same in all frames."""
+        return replace(self.grid(frames), frames=(0,))
 
 
 @dataclass(frozen=True)
@@ -100,52 +131,69 @@ class StepDraw:
 
     def at(self, name: str, index: int) -> float:
         """A number from 0 to below 1 that belongs to `index`."""
-        return (self.key(f"{name}/{index}") >> 11) / (1 << 53) + 0.5
+        return self.draw.share(f"{self.place}/{name}/{index}")
 
 
-def ranks(key: int, frames: Tensor, window: Window, size: tuple[int, int] | torch.Size) -> Tensor:
+def ranks(key: int, grid: Grid) -> Tensor:
     """Whole numbers below 65,536, evenly drawn, each a function of (key, frame, y, x) alone.
+
+    Args:
+        key: names the set of draws; 64 bits.
+        grid: of T frames, h rows and w columns.
+
+    Returns:
+        int32, shape (T, h, w).
+    """
+    drawn = line_ranks(lines(key, grid), grid)
+    return drawn.view(len(grid.frames), grid.height, grid.width)
+
+
+def lines(key: int, grid: Grid) -> NDArray[np.uint64]:
+    """What the hashes along each row of each frame begin with, (T * h,)."""
+    frames = np.array(grid.frames, np.uint64)[:, None] << np.uint64(32)
+    rows = np.arange(grid.y, grid.y + grid.height, dtype=np.uint64) << np.uint64(16)
+    return ((frames + rows) * np.uint64(HASH_STEP) + np.uint64(key)).ravel()
+
+
+def line_ranks(starts: NDArray[np.uint64], grid: Grid) -> Tensor:
+    """Ranks along the grid's columns, int32, shape (lines, w).
 
     Four columns share a hash; its 16-bit quarters, lowest first (as little-endian machines lay
     them out, which all that torch is released for are), are four draws.
 
     Args:
-        key: names the set of draws; 64 bits, signed.
-        frames: int64, shape (T,), 0 to 2**31 - 1.
-        window: where the first row and column of the draws lie.
-        size: rows and columns wanted.
-
-    Returns:
-        int32, shape (T, h, w).
+        starts: of lines, which may belong to several keys.
+        grid: whose columns and device are used.
     """
-    height, width = size
-    device = frames.device
-    rows = torch.arange(window.y, window.y + height, device=device)
-    first_group = window.x // DRAWS_A_HASH
-    groups = torch.arange(first_group, (window.x + width - 1) // DRAWS_A_HASH + 1, device=device)
-    state = (
-        ((frames << 32) * HASH_STEP)[:, None, None]
-        + ((rows << 16) * HASH_STEP + key)[:, None]
-        + groups * HASH_STEP
-    )
-    drawn = mixed(state).view(torch.uint16)  # (T, h, 4 * groups)
-    skipped = window.x - first_group * DRAWS_A_HASH
-    return drawn[..., skipped : skipped + width].to(torch.int32)
+    first, last = grid.x // DRAWS_A_HASH, (grid.x + grid.width - 1) // DRAWS_A_HASH
+    groups = np.arange(first, last + 1, dtype=np.uint64) * np.uint64(HASH_STEP)
+    state = _signed(starts, grid.device)[:, None] + _signed(groups, grid.device)
+    drawn = mixed(state).view(torch.uint16)  # (lines, 4 * groups)
+    skipped = grid.x - first * DRAWS_A_HASH
+    return drawn[:, skipped : skipped + grid.width].to(torch.int32)
 
 
-def normal_draws(
-    key: int, frames: Tensor, window: Window, size: tuple[int, int] | torch.Size
-) -> Tensor:
-    """Standard normal draws in units of 1/4096, int32, shape (T, h, w); arguments as of `ranks`."""
-    drawn = ranks(key, frames, window, size)
-    return normal_quantiles(frames.device).index_select(0, drawn.flatten()).view(drawn.shape)
+def _signed(numbers: NDArray[np.uint64], device: torch.device) -> Tensor:
+    return torch.from_numpy(numbers.view(np.int64)).to(device)
+
+
+def normal_draws(key: int, grid: Grid) -> Tensor:
+    """Standard normal draws in units of 1/4096, int32, shape (T, h, w)."""
+    return drawn_from(normal_quantiles(grid.device), ranks(key, grid))
+
+
+def drawn_from(table: Tensor, drawn: Tensor) -> Tensor:
+    """The entry of `table` (65,536,) that each rank draws."""
+    return table.index_select(0, drawn.flatten()).view(drawn.shape)
 
 
 def mixed(state: Tensor) -> Tensor:
     """The SplitMix64 hash of each 64-bit number; overwrites `state`."""
+    shifted = torch.empty_like(state)  # one for all: memory that is new costs more than the hash
     for shift, factor in zip(HASH_SHIFTS, (*HASH_FACTORS, 1), strict=True):
         # int64 is shifted with its sign: the mask makes it the shift of an unsigned number
-        state ^= (state >> shift).bitwise_and_((1 << (64 - shift)) - 1)
+        torch.bitwise_right_shift(state, shift, out=shifted)
+        state ^= shifted.bitwise_and_((1 << (64 - shift)) - 1)
         if factor != 1:
             state *= factor
     return state

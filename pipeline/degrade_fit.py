@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.degrade_draws import Window
 from pipeline.degrade_filters import blur, gaussian_weights
 from schemas.base import StrictModel
 from schemas.degradations import GainAndOffset, GaussianBlur, StripeNoise, TonePoints
@@ -24,6 +25,10 @@ it by 0.6 levels."""
 
 CUT_MARGIN_LEVELS = 4
 """Degraded levels nearer than this to 0 or 255 may be cut off and tell nothing of the noise."""
+
+SEARCHED_FRAMES = 4
+"""Spread over the clip, in which the blur is searched for: its sigma varies by 0.02 px within a
+clip (CAPTURE.md section 1), and one frame has a million pixels to tell it."""
 
 WIDEST_SIGMA_PX = 6.0
 
@@ -93,24 +98,36 @@ def fit_visible(clean: NDArray[np.uint8], degraded: NDArray[np.uint8]) -> Visibl
         ValueError: there are fewer than two frames, or they are not of one shape.
     """
     _check(clean, degraded)
-    frames = torch.from_numpy(clean).permute(0, 3, 1, 2)
-    wanted = torch.from_numpy(degraded).permute(0, 3, 1, 2).to(torch.float64)
-
-    def fitted(sigma_px: float) -> tuple[float, float, float]:
-        blurred = blur(frames, gaussian_weights(sigma_px)).to(torch.float64)
-        centred = blurred - blurred.mean()
-        gain = float((centred * (wanted - wanted.mean())).sum() / centred.square().sum())
-        offset = float(wanted.mean() - gain * blurred.mean())
-        made = (gain * blurred + offset).add(0.5).floor().clamp(0, 255)
-        return float((made - wanted).square().mean()), gain, offset
-
-    sigma_px = _lowest(lambda sigma: fitted(sigma)[0], 0.0, WIDEST_SIGMA_PX)
-    error, gain, offset = fitted(sigma_px)
+    some = slice(None, None, math.ceil(len(clean) / SEARCHED_FRAMES))
+    sigma_px = _lowest(
+        lambda sigma: _fit_line(clean[some], degraded[some], sigma)[0], 0.0, WIDEST_SIGMA_PX
+    )
+    error, gain, offset = _fit_line(clean, degraded, sigma_px)
     return VisibleFit(
         blur=GaussianBlur(sigma_px=(sigma_px, sigma_px)),
         tone=GainAndOffset(gain=(gain, gain), offset_levels=(offset, offset)),
         psnr_db=10 * math.log10(255**2 / max(error, 1e-9)),
     )
+
+
+def _fit_line(
+    clean: NDArray[np.uint8], degraded: NDArray[np.uint8], sigma_px: float
+) -> tuple[float, float, float]:
+    """Mean squared error of blurred clean frames, and the gain and offset that make it least."""
+    frames, weights = torch.from_numpy(clean).permute(0, 3, 1, 2), gaussian_weights(sigma_px)
+    blurred = blur(frames, weights, Window(0, 0, *frames.shape[-2:])).permute(0, 2, 3, 1).numpy()
+    pairs = np.bincount(  # few enough to count: grey levels before and after
+        (blurred.astype(np.int32) * 256 + degraded).ravel(), minlength=1 << 16
+    ).reshape(256, 256)
+    levels, shares = np.arange(256.0), pairs / pairs.sum()
+    before, after = shares.sum(1), shares.sum(0)
+    mean, wanted = before @ levels, after @ levels
+    spread = before @ (levels - mean) ** 2
+    gain = ((levels - mean) @ shares @ (levels - wanted)) / spread if spread else 1.0
+    offset = wanted - gain * mean
+    made = np.clip(np.floor(gain * levels + offset + 0.5), 0, 255)
+    error = (shares * (made[:, None] - levels) ** 2).sum()
+    return float(error), float(gain), float(offset)
 
 
 def _tone_points(clean: NDArray[np.uint8], degraded: NDArray[np.uint8]) -> TonePoints:

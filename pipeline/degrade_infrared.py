@@ -4,12 +4,14 @@ Each function takes frames, uint8, shape (T, C, h, w), the step and its draws, a
 the same shape.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.degrade_draws import StepDraw, Window, normal_draws, rank_below, ranks
+from pipeline.degrade_draws import StepDraw, line_ranks, lines, rank_below, ranks
 from pipeline.degrade_filters import (
-    SIGMA_UNIT,
     blur,
     disc_weights,
     filtered,
@@ -17,6 +19,7 @@ from pipeline.degrade_filters import (
     in_blocks,
     level_table,
     looked_up,
+    noise_offsets,
     rounded,
     with_noise,
 )
@@ -37,23 +40,22 @@ from schemas.degradations import (
 
 def stripe_noise(frames: Tensor, step: StripeNoise, drawn: StepDraw) -> Tensor:
     """White noise new in every frame, and a column pattern that stays."""
-    white_sigma_levels = drawn.scaled(step.white_sigma_levels, "white-sigma")
-    stripe_sigma_levels = drawn.scaled(step.stripe_sigma_levels, "stripe-sigma")
-    size = frames.shape[-2:]
-    white = normal_draws(drawn.key("white"), drawn.view.frames(), drawn.view.window, size)
-    white *= round(white_sigma_levels * SIGMA_UNIT)
-    top = Window(0, drawn.view.window.x, 1, drawn.view.window.frame_width)
-    stripes = normal_draws(drawn.key("stripes"), drawn.view.frames()[:1] * 0, top, (1, size[1]))
-    white += stripes * round(stripe_sigma_levels * SIGMA_UNIT)
-    return with_noise(frames, white[:, None])
+    grid, top = drawn.view.grid(frames), replace(drawn.view.still(frames), y=0, height=1)
+    starts = np.concatenate([lines(drawn.key("white"), grid), lines(drawn.key("stripes"), top)])
+    found = line_ranks(starts, grid)  # of both at once, since a call costs as much as 3,000 draws
+    white = found[:-1].view(len(frames), 1, grid.height, grid.width)
+    return with_noise(
+        frames,
+        noise_offsets(white, drawn.scaled(step.white_sigma_levels, "white-sigma")),
+        noise_offsets(found[-1:], drawn.scaled(step.stripe_sigma_levels, "stripe-sigma")),
+    )
 
 
 def row_noise(frames: Tensor, step: RowNoise, drawn: StepDraw) -> Tensor:
     """An offset a row, new in every frame."""
-    sigma_levels = drawn.scaled(step.sigma_levels, "sigma")
-    left = Window(drawn.view.window.y, 0, drawn.view.window.frame_height, 1)
-    offsets = normal_draws(drawn.key("rows"), drawn.view.frames(), left, (frames.shape[-2], 1))
-    return with_noise(frames, (offsets * round(sigma_levels * SIGMA_UNIT))[:, None])
+    left = replace(drawn.view.grid(frames), x=0, width=1)
+    found = ranks(drawn.key("rows"), left)[:, None]
+    return with_noise(frames, noise_offsets(found, drawn.scaled(step.sigma_levels, "sigma")))
 
 
 def low_contrast(frames: Tensor, step: LowContrast, drawn: StepDraw) -> Tensor:
@@ -69,19 +71,12 @@ def fixed_pattern_drift(frames: Tensor, step: FixedPatternDrift, drawn: StepDraw
     phase = int(drawn.at("phase", 0) * step.period_frames)
     ages = [(index + phase) % step.period_frames for index in drawn.view.indices]
     corrections = [(index + phase) // step.period_frames for index in drawn.view.indices]
-    offsets = torch.stack(
-        [
-            normal_draws(
-                drawn.key("pattern"),
-                torch.tensor([correction], device=drawn.view.device),
-                drawn.view.window,
-                frames.shape[-2:],
-            )[0]
-            * rounded(sigma_levels * SIGMA_UNIT * age / step.period_frames)
-            for age, correction in zip(ages, corrections, strict=True)
-        ]
-    )
-    drifted = with_noise(frames, offsets[:, None])
+    pattern = ranks(drawn.key("pattern"), replace(drawn.view.grid(frames), frames=corrections))
+    offsets = [
+        noise_offsets(found, sigma_levels * age / step.period_frames)
+        for found, age in zip(pattern[:, None], ages, strict=True)
+    ]
+    drifted = with_noise(frames, torch.stack(offsets))
     closed = round(step.shutter_frames * drawn.strength)
     sources = [
         index - age - 1 if age < closed and correction > 0 else index
@@ -95,9 +90,8 @@ def bad_pixels(frames: Tensor, step: BadPixels, drawn: StepDraw) -> Tensor:
     dead = rank_below(drawn.scaled(step.dead_share, "dead"))
     hot = dead + rank_below(drawn.scaled(step.hot_share, "hot"))
     blinking = hot + rank_below(drawn.scaled(step.blinking_share, "blinking"))
-    size, none = frames.shape[-2:], drawn.view.frames()[:1] * 0
-    fate = ranks(drawn.key("fate"), none, drawn.view.window, size)[:, None]  # (1, 1, h, w)
-    coins = ranks(drawn.key("coins"), drawn.view.frames(), drawn.view.window, size)[:, None]
+    fate = ranks(drawn.key("fate"), drawn.view.still(frames))[:, None]  # (1, 1, h, w)
+    coins = ranks(drawn.key("coins"), drawn.view.grid(frames))[:, None]
     bright = ((fate >= dead) & (fate < hot)) | ((fate >= hot) & (fate < blinking) & (coins % 2 > 0))
     return frames.masked_fill(bright, 255).masked_fill(fate < dead, 0)
 
@@ -105,15 +99,14 @@ def bad_pixels(frames: Tensor, step: BadPixels, drawn: StepDraw) -> Tensor:
 def impulse_noise(frames: Tensor, step: ImpulseNoise, drawn: StepDraw) -> Tensor:
     """Pixels at either end of the scale for one frame."""
     struck = rank_below(drawn.scaled(step.share, "share"))
-    fate = ranks(drawn.key("fate"), drawn.view.frames(), drawn.view.window, frames.shape[-2:])[
-        :, None
-    ]
+    fate = ranks(drawn.key("fate"), drawn.view.grid(frames))[:, None]
     return frames.masked_fill(fate < struck, 255).masked_fill(fate < struck // 2, 0)
 
 
 def gaussian_blur(frames: Tensor, step: GaussianBlur, drawn: StepDraw) -> Tensor:
     """An isotropic blur."""
-    return blur(frames, gaussian_weights(drawn.scaled(step.sigma_px, "sigma")))
+    weights = gaussian_weights(drawn.scaled(step.sigma_px, "sigma"))
+    return blur(frames, weights, drawn.view.window)
 
 
 def defocus(frames: Tensor, step: Defocus, drawn: StepDraw) -> Tensor:
@@ -155,6 +148,7 @@ def thermal_bloom(frames: Tensor, step: ThermalBloom, drawn: StepDraw) -> Tensor
     threshold = rounded(drawn.uniform(step.threshold_levels, "threshold"))
     gain = drawn.scaled(step.gain, "gain")
     excess = (frames.to(torch.int32) - threshold).clamp_(0).to(torch.uint8)
-    spilled = blur(excess, gaussian_weights(drawn.uniform(step.sigma_px, "sigma")))
+    weights = gaussian_weights(drawn.uniform(step.sigma_px, "sigma"))
+    spilled = blur(excess, weights, drawn.view.window)
     added = looked_up(spilled, level_table(lambda level: gain * level))
     return (frames.to(torch.int32) + added).clamp_(0, 255).to(torch.uint8)

@@ -19,6 +19,7 @@ from pipeline.degrade_filters import (
     filtered,
     level_table,
     looked_up,
+    noise_steps,
     rounded,
     whole_kernel,
     with_gain,
@@ -37,6 +38,10 @@ from schemas.degradations import (
     TonePoints,
     Vignetting,
 )
+
+RAIN_DEPTHS = ((0.6, 0.3, 0.5), (0.3, 0.6, 0.75), (0.1, 1.0, 1.0))
+"""Share of the drops, and their length and light beside the nearest: both fall with the distance,
+and the same angle of view holds more of the far ones (Garg and Nayar, IJCV 2007, section 3)."""
 
 PATH_POINTS = 65
 """Points of a motion path that become a kernel: several a pixel for every path allowed."""
@@ -65,17 +70,11 @@ def low_light(frames: Tensor, step: LowLight, drawn: StepDraw) -> Tensor:
     ]
     table = torch.tensor([rounded(min(64.0, drawn.strength * s) * SIGMA_UNIT) for s in sigmas])
     sigma = table.to(torch.int32).to(frames.device)[frames.to(torch.int64)]
-    size = frames.shape[-2:]
+    grid = drawn.view.grid(frames)
     noise = torch.stack(
-        [
-            normal_draws(
-                drawn.key(f"noise-{channel}"), drawn.view.frames(), drawn.view.window, size
-            )
-            for channel in range(frames.shape[1])
-        ],
-        dim=1,
+        [normal_draws(drawn.key(f"noise-{n}"), grid) for n in range(frames.shape[1])], dim=1
     )
-    return with_noise(dark, noise.mul_(sigma))
+    return with_noise(dark, noise_steps(noise.mul_(sigma)))
 
 
 def _shot_sigma_levels(light: float, electrons_at_white: float, read_sigma_levels: float) -> float:
@@ -146,23 +145,38 @@ def haze(frames: Tensor, step: Haze, drawn: StepDraw) -> Tensor:
 
 
 def rain(frames: Tensor, step: Rain, drawn: StepDraw) -> Tensor:
-    """Bright streaks at new places in every frame; the block shows them a streak's length in."""
+    """Streaks at new places in every frame: far drops many, short and faint, near ones the reverse.
+
+    The light of a streak rises and falls along it and spreads to the columns beside it.
+    """
     share = drawn.scaled(step.drops_per_megapixel, "drops") / 1_000_000
-    length = max(1, rounded(drawn.uniform(step.length_px, "length")))
-    slant = drawn.uniform(step.slant, "slant")
-    drops = ranks(drawn.key("drops"), drawn.view.frames(), drawn.view.window, frames.shape[-2:])
-    seeds = drops < rank_below(share)
-    wet = torch.zeros_like(seeds)
-    height, width = seeds.shape[-2:]
+    length_px, slant = drawn.uniform(step.length_px, "length"), drawn.uniform(step.slant, "slant")
+    levels = drawn.scaled(step.brightness_levels, "brightness")
+    light = torch.zeros_like(frames[:, 0], dtype=torch.int32)
+    for depth, (part_of_drops, part_of_length, part_of_light) in enumerate(RAIN_DEPTHS):
+        found = ranks(drawn.key(f"drops-{depth}"), drawn.view.grid(frames))
+        below = rank_below(share * part_of_drops)
+        # the ranks that strike are even again below that number: half to full brightness
+        brightest = rounded(levels * part_of_light)
+        bright = (found + below) * (found < below) * brightest // max(1, 2 * below)
+        _add_streaks(light, bright, max(2, rounded(length_px * part_of_length)), slant)
+    beside = torch.nn.functional.pad(light, (1, 1))
+    light = (2 * light + beside[..., :-2] + beside[..., 2:]) >> 1
+    return (frames.to(torch.int32) + light[:, None]).clamp_(0, 255).to(torch.uint8)
+
+
+def _add_streaks(light: Tensor, bright: Tensor, length: int, slant: float) -> None:
+    """Draw a streak down from every place that is not 0; where several meet the brightest shows."""
+    height, width = bright.shape[-2:]
     for row in range(min(length, height)):
         shift = rounded(row * slant)
         if abs(shift) >= width:
             break
+        share = rounded(256 * math.sin(math.pi * (row + 0.5) / length))
         to_x = slice(max(0, shift), width + min(0, shift))
         from_x = slice(max(0, -shift), width + min(0, -shift))
-        wet[:, row:, to_x] |= seeds[:, : height - row, from_x]
-    added = rounded(drawn.scaled(step.brightness_levels, "brightness"))
-    return (frames.to(torch.int32) + wet[:, None] * added).clamp_(0, 255).to(torch.uint8)
+        shown = light[:, row:, to_x]
+        torch.maximum(shown, bright[:, : height - row, from_x] * share >> 8, out=shown)
 
 
 def exposure_flicker(frames: Tensor, step: ExposureFlicker, drawn: StepDraw) -> Tensor:

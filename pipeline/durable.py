@@ -5,6 +5,7 @@ After each step that a power cut could separate from the next, a Python audit ev
 happened to. They cost nothing where no hook listens; the fault suite kills the process at each.
 """
 
+import errno
 import os
 import shutil
 import sys
@@ -45,14 +46,21 @@ def new_folder(staged: Path, final: Path) -> Iterator[Path]:
     Args:
         staged: the folder to fill; must not be there, the folder it lies in must.
         final: its name once the `with` block ends well.
+
+    Raises:
+        OSError: the disk is full or failing, or the folder was taken away while it was filled.
     """
     staged.mkdir()
+    descriptor = os.open(staged, os.O_RDONLY)  # while it is open, no other folder is taken for it
     try:
         yield staged
         sync_tree(staged)
         make_folder(final.parent)
+        if not os.path.samestat(os.fstat(descriptor), staged.stat()):
+            raise FileNotFoundError(errno.ENOENT, "was taken away while it was filled", str(staged))
         rename(staged, final)
     finally:
+        os.close(descriptor)
         shutil.rmtree(staged, ignore_errors=True)
 
 

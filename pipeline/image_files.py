@@ -71,8 +71,8 @@ def decoded_image(content: NDArray[np.uint8], where: str) -> Frame:
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise VideoError(f"{where}: is no readable 8- or 16-bit image; export it again")
     if image.ndim == 2:
-        return _frame(image)
-    return _frame(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB))
+        return as_frame(image)
+    return as_frame(cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB))
 
 
 def write_image(path: Path, image: Frame) -> None:
@@ -91,9 +91,20 @@ def write_image(path: Path, image: Frame) -> None:
         partial.write_bytes(encoded.tobytes())
 
 
+def as_frame(pixels: NDArray[Any]) -> Frame:
+    """The same array, typed.
+
+    Raises:
+        TypeError: its samples are neither uint8 nor uint16.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"samples are {pixels.dtype}, not uint8 or uint16")
+    return pixels
+
+
 def as_infrared(frame: Frame) -> Frame:
     """One channel (H, W); equal channels give that channel exactly, others their BT.601 luma."""
-    return frame if frame.ndim == 2 else _frame(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+    return frame if frame.ndim == 2 else as_frame(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
 
 
 def as_visible(frame: Frame, path: Path) -> NDArray[np.uint8]:
@@ -150,8 +161,3 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _frame(image: NDArray[Any]) -> Frame:
-    """The same array, typed."""
-    return image

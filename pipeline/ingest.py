@@ -150,11 +150,12 @@ def ingest_fingerprint(plan: RecordingPlan, content_hashes: Mapping[str, str]) -
 
 def hash_files(plan: RecordingPlan) -> dict[str, str]:
     """The sha256 of every file or folder a recording names, by its place in the recording."""
+    places = dict(plan.recording.files())
     hashes: dict[str, str] = {}
-    for place, path in plan.recording.files():
+    for path in set(places.values()):  # both cameras may share one
         full = plan.data_root / path
-        hashes[place] = content_hash(full)[0] if full.exists() else MISSING_FILE
-    return hashes
+        hashes[path] = content_hash(full)[0] if full.exists() else MISSING_FILE
+    return {place: hashes[path] for place, path in places.items()}
 
 
 def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
@@ -244,9 +245,9 @@ def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None
                 f"{getattr(recording, band)}: has {found.times_s.size} frames, fewer than the "
                 f"{plan.recipe.shard.min_pairs} pairs of the shortest clip; record longer"
             )
-    if probes["visible"].bit_depth > BYTE_BITS:
+    if probes["visible"].bit_depth > BYTE_BITS and "gray" in probes["visible"].pixel_format:
         problems.append(
-            f"{recording.visible}: has more than 8 bits a channel "
+            f"{recording.visible}: is grey of more than 8 bits "
             f"({probes['visible'].pixel_format}); if it is the infrared file, exchange the two in "
             "the catalog, else convert it"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.image_files import Frame
+from pipeline.image_files import Frame, as_frame
 from pipeline.stream_probe import StreamProbe
 from schemas.errors import VideoError
 from schemas.layouts import RawLayout
@@ -46,7 +46,7 @@ def read_raw(path: Path, raw: RawLayout, start: int, stop: int | None) -> Iterat
             samples = np.fromfile(file, stored, raw.width * raw.height)
             if samples.size < raw.width * raw.height:
                 raise VideoError(f"{path}: became shorter while it was read; copy it again")
-            yield samples.astype(stored.newbyteorder("=")).reshape(raw.height, raw.width)
+            yield as_frame(samples.astype(stored.newbyteorder("=")).reshape(raw.height, raw.width))
 
 
 def _count(path: Path, raw: RawLayout) -> int:

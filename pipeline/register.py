@@ -137,15 +137,20 @@ def _run_reader(
             plan.data_root / plan.recording.infrared,
             "infrared",
             lists["infrared_frames"][places].tolist(),
+            layout=plan.recording.layouts.infrared,
         )
         visible = read_frames_at(
             plan.data_root / plan.recording.visible,
             "visible",
             lists["visible_frames"][places].tolist(),
+            layout=plan.recording.layouts.visible,
         )
         return views_of(
-            [_undistorted(frame, plan.rig.infrared, ingest.infrared.tone) for frame in infrared],
-            [_undistorted(frame, plan.rig.visible, None) for frame in visible],
+            [
+                undistorted_levels(frame, plan.rig.infrared, ingest.infrared.tone)
+                for frame in infrared
+            ],
+            [undistorted_levels(frame, plan.rig.visible, None) for frame in visible],
         )
 
     return read
@@ -159,7 +164,7 @@ def _run_estimate(plan: RecordingPlan, read: Read, count: int) -> list[Stretch]:
         raise RegisterError(f"{plan.recording.id}: {error}") from error
 
 
-def _undistorted(frame: Frame, camera: Camera, tone: ToneMapping | None) -> NDArray[np.uint8]:
+def undistorted_levels(frame: Frame, camera: Camera, tone: ToneMapping | None) -> NDArray[np.uint8]:
     """A frame in grey levels or RGB, freed of the lens."""
     maps = infrared_maps(camera, full_frame(camera))
     straight = frame if maps is None else resample(frame, maps)

@@ -227,25 +227,46 @@ def _peaks(soft: NDArray[np.float32]) -> NDArray[np.float64]:
 def _worth(surfaces: Surfaces, soft: NDArray[np.float32], shifts: Shifts) -> NDArray[np.float64]:
     """Weighted mean of the correlations of all blocks under the corners' shifts, (N,)."""
     corners = corners_of(surfaces)
-    homographies = through(np.broadcast_to(corners, shifts.shape), corners + shifts)
-    moved = _project(homographies, surfaces.centres) - surfaces.centres  # (N, B, 2)
-    reach = surfaces.reach_px
+    moved = _project(_from_corners(surfaces, corners + shifts), surfaces.centres)
+    moved -= surfaces.centres  # (N, B, 2)
+    reach, side = surfaces.reach_px, soft.shape[1]
     inside = np.asarray(np.abs(moved).max(axis=-1) <= reach - 0.01)
-    place = np.where(inside[..., None], moved, 0) + reach
-    whole = np.floor(place).astype(np.intp)
+    place = (np.where(inside[..., None], moved, 0) + reach).astype(np.float32)
+    whole = place.astype(np.intp)
     part = place - whole
-    column, row = whole[..., 0], whole[..., 1]
-    block = np.arange(len(soft))
-    next_column, next_row = np.minimum(column + 1, 2 * reach), np.minimum(row + 1, 2 * reach)
-    upper = (
-        soft[block, row, column] * (1 - part[..., 0])
-        + soft[block, row, next_column] * (part[..., 0])
+    right, down = part[..., 0], part[..., 1]
+    first = (np.arange(len(soft)) * side + whole[..., 1]) * side + whole[..., 0]
+    flat = soft.reshape(-1)
+    upper = flat.take(first) * (1 - right) + flat.take(first + 1) * right
+    lower = flat.take(first + side) * (1 - right) + flat.take(first + side + 1) * right
+    scores = upper * (1 - down) + lower * down
+    return np.asarray((scores * inside) @ surfaces.weights, np.float64)
+
+
+def _from_corners(surfaces: Surfaces, moved: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Homographies that take the corners of the grid to others, (N, 3, 3).
+
+    In closed form, from the unit square (Heckbert, 1989, section 2.2.3).
+
+    Args:
+        surfaces: of the grid.
+        moved: where the corners go, (N, 4, 2).
+    """
+    first, second, third, fourth = (moved[:, corner] for corner in range(4))
+    one, other = second - third, fourth - third
+    rest = first - second + third - fourth
+    area = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+    area = np.where(np.abs(area) < LEAST_DETERMINANT, np.nan, area)
+    across = (rest[:, 0] * other[:, 1] - rest[:, 1] * other[:, 0]) / area
+    down = (one[:, 0] * rest[:, 1] - one[:, 1] * rest[:, 0]) / area
+    found = np.empty((len(moved), 3, 3))
+    found[:, :2, 0] = (second - first + across[:, None] * second) / (surfaces.width - 1)
+    found[:, :2, 1] = (fourth - first + down[:, None] * fourth) / (surfaces.height - 1)
+    found[:, :2, 2] = first
+    found[:, 2] = np.stack(
+        [across / (surfaces.width - 1), down / (surfaces.height - 1), np.ones_like(area)], axis=1
     )
-    lower = soft[block, next_row, column] * (1 - part[..., 0]) + (
-        soft[block, next_row, next_column] * part[..., 0]
-    )
-    scores = upper * (1 - part[..., 1]) + lower * part[..., 1]
-    return np.asarray((np.where(inside, scores, 0) * surfaces.weights).sum(axis=1), np.float64)
+    return found
 
 
 def through(points: NDArray[np.float64], moved: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -39,6 +39,10 @@ SMOOTH_SIGMA_PX = 1.0
 TREND_SIGMA_PX = 12.0
 """What varies more slowly than this says where texture is, not where edges are; it is removed."""
 
+STRIPE_SIGMA_PX = 4.0
+"""Neighbourhood of columns that one column is compared with; stripes are independent of each other
+(CAPTURE.md section 1)."""
+
 FLAT = 1e-12
 """Gradient strength that stands for none, where an angle would divide by zero."""
 
@@ -89,6 +93,22 @@ def view_of(frames: Sequence[Image]) -> View:
         around = _blurred(frame * seen, FILL_SIGMA_PX) / share
         filled.append(np.where(seen > 0, frame, around).astype(np.float32, copy=False))
     return View(tuple(filled), seen)
+
+
+def without_stripes(frames: Sequence[Image]) -> list[Image]:
+    """Frames freed of the offsets that their columns keep, as those of uncooled cameras do.
+
+    What every row of a column differs by from the columns around it, at the median over rows, is
+    taken for the sensor's; things of the scene seldom stand over half of the height. Without this
+    the sensor's stripes pass for upright edges.
+
+    Args:
+        frames: grey levels, (H, W) each.
+    """
+    mean = np.mean(frames, axis=0, dtype=np.float32)
+    around = cv2.GaussianBlur(mean, (0, 0), sigmaX=STRIPE_SIGMA_PX, sigmaY=1e-3)
+    offsets = np.median(mean - around, axis=0, keepdims=True).astype(np.float32)
+    return [frame - offsets for frame in frames]
 
 
 def describe(images: Sequence[Image]) -> Descriptors:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import distance_of_corners
-from pipeline.register_descriptors import View, view_of
+from pipeline.register_descriptors import View, view_of, without_stripes
 from pipeline.register_fit import Fit, Homography, described, refine
 from pipeline.register_search import confidence_of, find_start
 from schemas.base import Matrix3x3
@@ -86,7 +86,7 @@ def views_of(
     """
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in visible]
     return (
-        view_of([frame.astype(np.float32) for frame in infrared]),
+        view_of(without_stripes([frame.astype(np.float32) for frame in infrared])),
         view_of([frame.astype(np.float32) for frame in grey]),
     )
 

@@ -31,6 +31,8 @@ class Attempt:
     """Similarities whose surroundings are searched by blocks."""
     finalists: int
     """Of these, how many are searched closely, refined and judged."""
+    eager: int = 3
+    """First of the candidates, the best of which is judged before the others are looked at."""
 
 
 ATTEMPTS = (Attempt(128, 10, 5), Attempt(64, 20, 8))
@@ -99,7 +101,7 @@ def find_start(infrared: View, visible: View, *, enough: float) -> Start:
     to_small = scaling(small.seen.shape[1] / visible.seen.shape[1])
     for attempt in ATTEMPTS:
         for rough in _candidates(infrared, small, judges[0], attempt):
-            start = refined(judges, small, rough)
+            start = refined(judges, small, rough, enough=enough)
             if start.confidence > best.confidence:
                 best = Start(normal(start.homography @ to_small), start.confidence)
             if best.confidence >= CLEAR_CONFIDENCE:
@@ -122,11 +124,25 @@ def follow(judges: Sequence[Described], visible: View, homography: Homography) -
     return refined(judges, visible, rough)
 
 
-def refined(judges: Sequence[Described], visible: View, homography: Homography) -> Start:
-    """A homography improved at the scales of the judges, and how far to trust it."""
+def refined(
+    judges: Sequence[Described], visible: View, homography: Homography, *, enough: float = 0.0
+) -> Start:
+    """A homography improved at the scales of the judges, and how far to trust it.
+
+    Args:
+        judges: the infrared frames, from `judges_of`.
+        visible: frames of the same instants.
+        homography: where to start.
+        enough: confidence that is sought; what the coarse judge gives less than half of it to is
+            not worth a look at the finer scale.
+    """
+    shares: list[float] = []
     for judge in judges:
         homography = refine(judge, visible, homography).homography
-    return Start(homography, trust(judges, visible, homography))
+        shares.append(trust([judge], visible, homography))
+        if shares[0] < enough / 2:
+            return Start(homography, shares[0])
+    return Start(homography, trust(judges[:-1], visible, homography, shares[-1:]))
 
 
 def _candidates(
@@ -134,15 +150,23 @@ def _candidates(
 ) -> Iterator[Homography]:
     """Homographies around the best similarities on which blocks agree, best first."""
     rng = np.random.default_rng(SEED)
-    wide = [
-        _agreed(blocks, visible, similarity, WIDE_REACH_PX, WIDE_GENERATIONS, rng)
-        for similarity in search(
-            infrared, visible, width_px=attempt.width_px, keep=attempt.candidates
-        )
-    ]
+    similar = search(infrared, visible, width_px=attempt.width_px, keep=attempt.candidates)
     apart_px = APART / 2 * infrared.seen.shape[1]
-    for homography in distinct(_best_first(wide), visible, apart_px)[: attempt.finalists]:
-        yield _agreed(blocks, visible, homography, CLOSE_REACH_PX, CLOSE_GENERATIONS, rng)[0]
+    wide: list[tuple[Homography, float]] = []
+    tried: list[Homography] = []
+    for first, end, wanted in (
+        (0, attempt.eager, 1),
+        (attempt.eager, len(similar), attempt.finalists),
+    ):
+        wide += [
+            _agreed(blocks, visible, similarity, WIDE_REACH_PX, WIDE_GENERATIONS, rng)
+            for similarity in similar[first:end]
+        ]
+        for homography in distinct([*tried, *_best_first(wide)], visible, apart_px)[:wanted]:
+            if any(homography is each for each in tried):
+                continue
+            tried.append(homography)
+            yield _agreed(blocks, visible, homography, CLOSE_REACH_PX, CLOSE_GENERATIONS, rng)[0]
 
 
 def _best_first(scored: Iterable[tuple[Homography, float]]) -> list[Homography]:
@@ -190,13 +214,25 @@ def judges_of(infrared: View) -> tuple[Described, Described]:
     )
 
 
-def trust(judges: Sequence[Described], visible: View, homography: Homography) -> float:
-    """As `confidence_of`, of frames that are described already."""
-    shares = [
+def trust(
+    judges: Sequence[Described],
+    visible: View,
+    homography: Homography,
+    shares: Sequence[float] = (),
+) -> float:
+    """As `confidence_of`, of frames that are described already.
+
+    Args:
+        judges: the infrared frames.
+        visible: frames of the same instants.
+        homography: visible pixels to infrared pixels.
+        shares: what other judges gave to it.
+    """
+    given = [
         agreeing(surfaces_of(judge, visible, scaling(judge.scale) @ homography, CHECK_REACH_PX))
         for judge in judges
     ]
-    return float(np.mean(shares))
+    return float(np.mean([*given, *shares]))
 
 
 def surfaces_of(infrared: Described, visible: View, to_grid: Homography, reach: int) -> Surfaces:
@@ -222,20 +258,22 @@ def search(infrared: View, visible: View, *, width_px: int, keep: int) -> list[H
     scale_here, scale_there = (width_px / view.seen.shape[1] for view in (infrared, visible))
     small_here, small_there = infrared.resized(scale_here), visible.resized(scale_there)
     here, there = describe(small_here.frames), describe(small_there.frames)
-    size = 2 * max(*here.shape[1:], *there.shape[1:])
-    canvas = cv2.getOptimalDFTSize(size)
+    canvas = (
+        cv2.getOptimalDFTSize(2 * max(here.shape[1], there.shape[1])),
+        cv2.getOptimalDFTSize(2 * max(here.shape[2], there.shape[2])),
+    )
     placed_here = _centred(here.shape[1:], canvas, 1.0, 0.0)
-    square = (canvas, canvas)
-    target = _spectra(*warped(here, small_here.seen, placed_here, square))
+    target = _spectra(*warped(here, small_here.seen, placed_here, canvas))
     found: list[tuple[float, Homography]] = []
     for scale, rotation in product(SCALES, ROTATIONS_DEGREES):
         placed = _centred(there.shape[1:], canvas, float(scale), float(rotation))
         pointed = turned(there, float(rotation))
-        moved = _spectra(*warped(pointed, small_there.seen, placed, square))
+        moved = _spectra(*warped(pointed, small_there.seen, placed, canvas))
         scores = _masked_correlation(target, moved)
         row, column = np.unravel_index(int(np.argmax(scores)), scores.shape)
         down, right = (
-            int(shift) - canvas if shift > canvas // 2 else int(shift) for shift in (row, column)
+            int(shift) - side if shift > side // 2 else int(shift)
+            for shift, side in zip((row, column), canvas, strict=True)
         )
         shifted = np.array([[1, 0, right], [0, 1, down], [0, 0, 1]]) @ placed
         between = np.linalg.inv(placed_here) @ shifted
@@ -263,12 +301,14 @@ def distinct(
 
 
 def _centred(
-    shape: tuple[int, ...], canvas: int, scale: float, rotation_degrees: float
+    shape: tuple[int, ...], canvas: tuple[int, int], scale: float, rotation_degrees: float
 ) -> Homography:
-    """Put an image of that shape in the middle of a square canvas, scaled and turned."""
+    """Put an image of that shape in the middle of a larger canvas, scaled and turned."""
     height, width = shape
     turned = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation_degrees, scale)
-    middle = np.array([[1, 0, (canvas - width) / 2], [0, 1, (canvas - height) / 2], [0, 0, 1]])
+    middle = np.array(
+        [[1, 0, (canvas[1] - width) / 2], [0, 1, (canvas[0] - height) / 2], [0, 0, 1]]
+    )
     return np.asarray(middle @ np.vstack([turned, [0, 0, 1]]), np.float64)
 
 

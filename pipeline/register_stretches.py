@@ -73,11 +73,9 @@ class Part:
 def parts_of(count: int) -> list[list[int]]:
     """The pairs to look at in each part of a recording of so many pairs."""
     parts = max(1, min(MAX_PARTS, count // PART_PAIRS))
+    views = min(PART_FRAMES, count)
     return [
-        [
-            int((part + (view + 0.5) / PART_FRAMES) * count / parts)
-            for view in range(min(PART_FRAMES, count))
-        ]
+        [int((part + (view + 0.5) / views) * count / parts) for view in range(views)]
         for part in range(parts)
     ]
 
@@ -208,8 +206,11 @@ def _has_moved(before: Part, after: Part) -> bool:
 
 
 def _narrowed(read: Read, before: Part, after: Part) -> tuple[int, int]:
-    """The last pair known to lie before a change and the first one known to lie after it."""
-    last, first = before.pairs[-1], after.pairs[0]
+    """The last pair known to lie before a change and the first one known to lie after it.
+
+    The change may lie inside either part, most of whose pairs then decided for the whole.
+    """
+    last, first = before.pairs[0], after.pairs[-1]
     while first - last > GAP_PAIRS:
         views = np.unique(np.linspace(last, first, GAP_VIEWS + 2).round().astype(int))[1:-1]
         gains = []

@@ -1,13 +1,17 @@
 """Reads the images of ROS 1 and ROS 2 bags and MCAP files; needs the extra `twinband[ros]`."""
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import apsw
 import cv2
 import numpy as np
+import zstandard
+from backports.zstd import ZstdError
 from mcap.exceptions import McapError
 from mcap.reader import make_reader
 from numpy.typing import NDArray
@@ -16,8 +20,9 @@ from rosbags.rosbag1 import ReaderError as BagError
 from rosbags.rosbag2 import ReaderError as Bag2Error
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from ruamel.yaml.error import YAMLError
 
-from pipeline.image_files import Frame, decoded_image
+from pipeline.image_files import Frame, as_frame, decoded_image
 from pipeline.stream_probe import StreamProbe
 from schemas.errors import VideoError
 
@@ -25,7 +30,10 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 
-NANOSECONDS = 1e-9
+BAG_SUFFIXES = (".bag", ".db3")
+"""By which rosbags tells what it is given."""
+
+NANOSECONDS_A_SECOND = 1e9
 
 ENCODINGS: dict[str, tuple[type[np.uint8] | type[np.uint16], int, int | None]] = {
     "mono8": (np.uint8, 1, None),
@@ -41,16 +49,21 @@ ENCODINGS: dict[str, tuple[type[np.uint8] | type[np.uint16], int, int | None]] =
     "yuv422": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "yuyv": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUYV),
     "yuv422_yuy2": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUYV),
+    "bayer_rggb8": (np.uint8, 1, cv2.COLOR_BayerRGGB2RGB),
+    "bayer_bggr8": (np.uint8, 1, cv2.COLOR_BayerBGGR2RGB),
+    "bayer_gbrg8": (np.uint8, 1, cv2.COLOR_BayerGBRG2RGB),
+    "bayer_grbg8": (np.uint8, 1, cv2.COLOR_BayerGRBG2RGB),
 }
 """Sample type, channels, and the way to RGB, of the encodings of sensor_msgs/image_encodings.h."""
 
 DAMAGE = (
-    AnyReaderError, BagError, Bag2Error, SerdeError, TypesysError, McapError,
+    AnyReaderError, BagError, Bag2Error, SerdeError, TypesysError, McapError, apsw.Error,
+    struct.error, ZstdError, zstandard.ZstdError, YAMLError, cv2.error,
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
-    RuntimeError, TypeError, ValueError, cv2.error,
+    RuntimeError, SyntaxError, TypeError, ValueError,
 )  # fmt: skip
 """What the readers, and the decompressors and databases below them, raise on damaged bytes: they
-promise no type of their own. lz4 raises RuntimeError, struct ValueError's kin, apsw Exception."""
+promise no type of their own, and code that looks into nothing but such a file raises all these."""
 
 
 def probe_ros(path: Path, topic: str | None) -> StreamProbe:
@@ -87,7 +100,7 @@ def probe_ros(path: Path, topic: str | None) -> StreamProbe:
         width=frame.shape[1],
         height=frame.shape[0],
         bit_depth=8 * frame.itemsize,
-        times_s=times_ns * NANOSECONDS,
+        times_s=times_ns / NANOSECONDS_A_SECOND,
         time_source="presentation" if has_stamps else "received",
         is_lossless="jp" not in getattr(message, "format", ""),
     )
@@ -104,7 +117,7 @@ def read_ros(path: Path, topic: str | None, start: int, stop: int | None) -> Ite
             yield _frame(path, message, index)
 
 
-def _messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
+def _messages(path: Path, topic: str | None) -> Generator[tuple[int, Any]]:
     """When each image of a topic was received, nanoseconds, and its message, in that order."""
     try:
         yield from (_mcap_messages if _is_mcap(path) else _bag_messages)(path, topic)
@@ -113,8 +126,14 @@ def _messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
     except DAMAGE as error:
         raise VideoError(
             f"{path}: is no readable ROS bag or MCAP file, or damaged: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}; copy or record it again"
+            f"{type(error).__name__}: {_on_one_line(str(error))}; copy or record it again"
         ) from error
+
+
+def _on_one_line(text: str) -> str:
+    """What a damaged file may hold, fit to be printed."""
+    spaced = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in spaced)
 
 
 def _is_mcap(path: Path) -> bool:
@@ -125,25 +144,34 @@ def _is_mcap(path: Path) -> bool:
 
 
 def _bag_messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
+    if path.is_file() and path.suffix not in BAG_SUFFIXES:
+        raise VideoError(
+            f"{path}: is a ROS bag by its content; its readers want a name that ends in .bag "
+            "(ROS 1) or .db3 (ROS 2)"
+        )
     with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
         kinds = {c.topic: c.msgtype for c in reader.connections}
         chosen = _chosen(path, kinds, topic)
         connections = [c for c in reader.connections if c.topic == chosen]
+        read = 0
         for connection, received_ns, data in reader.messages(connections):
             yield received_ns, reader.deserialize(data, connection.msgtype)
+            read += 1
+        _check_count(path, sum(c.msgcount for c in connections), read)
 
 
 def _mcap_messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
     with path.open("rb") as file:
         reader = make_reader(file, validate_crcs=True)
         summary = reader.get_summary()
-        if summary is None or not summary.chunk_indexes:
+        if summary is None:
             raise VideoError(f"{path}: has no index: it is cut short; `mcap recover` may mend it")
         names = {id_: _message_type(schema.name) for id_, schema in summary.schemas.items()}
         kinds = {c.topic: names.get(c.schema_id, "") for c in summary.channels.values()}
         chosen = _chosen(path, kinds, topic)
-        store, known = get_typestore(Stores.EMPTY), set[int]()
-        for schema, channel, message in reader.iter_messages(topics=[chosen]):
+        store, known, read = get_typestore(Stores.EMPTY), set[int](), 0
+        is_indexed = bool(summary.chunk_indexes)  # else sorting by time would fill the memory
+        for schema, channel, message in reader.iter_messages([chosen], log_time_order=is_indexed):
             if schema is None or channel.message_encoding not in ("cdr", "ros1"):
                 raise VideoError(
                     f"{path}: {chosen} is encoded as {channel.message_encoding!r}; "
@@ -154,8 +182,21 @@ def _mcap_messages(path: Path, topic: str | None) -> Iterator[tuple[int, Any]]:
                 store.register(get_types_from_msg(schema.data.decode(), kind))
                 known.add(schema.id)
             is_ros1 = channel.message_encoding == "ros1"
-            read = store.deserialize_ros1 if is_ros1 else store.deserialize_cdr
-            yield message.log_time, read(message.data, kind)
+            deserialize = store.deserialize_ros1 if is_ros1 else store.deserialize_cdr
+            yield message.log_time, deserialize(message.data, kind)
+            read += 1
+        if summary.statistics is not None:
+            counts = summary.statistics.channel_message_counts
+            channels = [c.id for c in summary.channels.values() if c.topic == chosen]
+            _check_count(path, sum(counts.get(id_, 0) for id_ in channels), read)
+
+
+def _check_count(path: Path, promised: int, read: int) -> None:
+    if promised != read:
+        raise VideoError(
+            f"{path}: promises {promised} images and holds {read}: it is cut short or damaged; "
+            "copy or record it again"
+        )
 
 
 def _message_type(name: str) -> str:
@@ -176,7 +217,7 @@ def _chosen(path: Path, kinds: dict[str, str], topic: str | None) -> str:
         return images[0]
     if topic in images:
         return str(topic)
-    listed = ", ".join(images) or "none"
+    listed = ", ".join(map(_on_one_line, images)) or "none"
     if topic is None:
         raise VideoError(f"{path}: its topics of images are {listed}; name one in layouts")
     raise VideoError(
@@ -204,9 +245,8 @@ def _frame(path: Path, message: Any, index: int) -> Frame:
             f"{data.size} bytes: it is damaged; record it again"
         )
     rows: NDArray[Any] = data[: height * message.step].reshape(height, message.step)[:, :row_bytes]
-    order = ">" if message.is_bigendian else "<"
-    stored = np.dtype(kind).newbyteorder(order)
-    pixels = np.ascontiguousarray(rows).view(stored).astype(kind)
+    stored = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    pixels = as_frame(np.ascontiguousarray(rows).view(stored).astype(kind))
     if channels > 1:
         pixels = pixels.reshape(height, width, channels)
-    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
+    return pixels if to_rgb is None else as_frame(cv2.cvtColor(pixels, to_rgb))

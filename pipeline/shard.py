@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,8 @@ from pipeline.clip_seals import read_manifest, verify_clip
 from pipeline.clip_stores import ClipWriter, open_clip, read_pairs
 from pipeline.clips import cut_clips
 from pipeline.degrade_draws import Band
-from pipeline.geometry import Resampling, infrared_maps, valid_mask, visible_maps
-from pipeline.quality import QualitySums, clip_quality, with_block
+from pipeline.geometry import Resampling, infrared_maps, visible_maps
+from pipeline.quality import QualitySums, with_block
 from pipeline.shard_blocks import (
     BANDS,
     Frames,
@@ -22,57 +21,27 @@ from pipeline.shard_blocks import (
     looked_back_at,
     next_block,
 )
+from pipeline.shard_clips import (
+    Measured,
+    PairList,
+    array_names,
+    clip_attributes,
+    clip_facts,
+    seen_by_both,
+    source_facts,
+    too_short,
+)
 from pipeline.video_files import content_hash, probe, read_frames
 from pipeline.workspace import Workspace, load, load_arrays, save
-from schemas.base import canonical_json, fingerprint
+from schemas.base import Matrix3x3, canonical_json, fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.errors import ShardError, WorkspaceError
-from schemas.facts import (
-    ClipFacts,
-    IngestFacts,
-    LeftOut,
-    RegisterFacts,
-    ShardFacts,
-    StreamFacts,
-    SyncFacts,
-    ToneMapping,
-)
+from schemas.facts import ClipFacts, IngestFacts, RegisterFacts, ShardFacts, SyncFacts
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
 STAGE_VERSION = 3
 """Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
 mapping, the geometry, the degradations, or the store's writer."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the earlier stages found out about a recording."""
-
-    ingest: IngestFacts
-    sync: SyncFacts
-    register: RegisterFacts
-
-
-@dataclass(frozen=True)
-class PairList:
-    """The pairs of a recording or of one of its runs; arrays have the shape (P,)."""
-
-    infrared_frames: NDArray[np.int64]
-    visible_frames: NDArray[np.int64]
-    infrared_times_s: NDArray[np.float64]
-    residual_s: NDArray[np.float64]
-    curves: NDArray[np.float32] | None = None
-    """Tone curves of the infrared frames, (P, knots); None for 8-bit infrared."""
-
-    def at(self, places: slice | NDArray[np.int64]) -> "PairList":
-        """Some of the pairs."""
-        return PairList(
-            infrared_frames=self.infrared_frames[places],
-            visible_frames=self.visible_frames[places],
-            infrared_times_s=self.infrared_times_s[places],
-            residual_s=self.residual_s[places],
-            curves=None if self.curves is None else self.curves[places],
-        )
 
 
 def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
@@ -92,116 +61,6 @@ def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
         recipe.seed,
         recipe.degrade,
         recipe.shard,
-    )
-
-
-def clip_fingerprint(recording_fingerprint: str, pairs: PairList) -> str:
-    """What one clip depends on: its recording, and which of its frames it holds."""
-    first, last = int(pairs.infrared_frames[0]), int(pairs.infrared_frames[-1])
-    return fingerprint(recording_fingerprint, first, last)
-
-
-def array_names(plan: RecordingPlan, tone: ToneMapping | None) -> tuple[str, ...]:
-    """The frame arrays that the recording's clips hold."""
-    recording, recipe = plan.recording, plan.recipe
-    names: list[str] = [*BANDS]
-    for band, given in zip(
-        BANDS, (recording.infrared_degraded, recording.visible_degraded), strict=True
-    ):
-        if given is not None or recipe.degrade.materialise:
-            names.append(f"{band}_degraded")
-    if tone is not None and recipe.shard.keep_counts:
-        names.append("infrared_counts")
-    return tuple(names)
-
-
-def clip_attributes(
-    plan: RecordingPlan,
-    measured: Measured,
-    pairs: PairList,
-    sources: dict[str, SourceFacts],
-) -> ClipAttributes:
-    """What the zarr group of a clip tells about itself.
-
-    `degraded` is "given" as soon as one degraded stream was brought along; `sources` names which.
-    """
-    given = any(name.endswith("_degraded") for name in sources)
-    made: Literal["materialised", "at-load"] = (
-        "materialised" if plan.recipe.degrade.materialise else "at-load"
-    )
-    *_, width, height = measured.register.crop
-    return ClipAttributes(
-        clip=f"{plan.recording.id}-{int(pairs.infrared_frames[0]):06d}",
-        fingerprint=clip_fingerprint(shard_fingerprint(plan, measured.register.fingerprint), pairs),
-        recording=plan.recording.id,
-        session=plan.session,
-        rig=plan.rig.id,
-        site=plan.recording.site,
-        tags=plan.recording.tags,
-        fps=round(float(1 / np.median(np.diff(pairs.infrared_times_s))), 6),
-        pairs=pairs.infrared_frames.size,
-        width=width,
-        height=height,
-        first_infrared_frame=int(pairs.infrared_frames[0]),
-        homography=measured.register.homography,
-        crop=measured.register.crop,
-        offset_s=measured.sync.offset_s,
-        drift_ppm=measured.sync.drift_ppm,
-        sources=sources,
-        degraded="given" if given else made,
-        degrade=plan.recipe.degrade,
-        seed=plan.recipe.seed,
-        profile=plan.recipe.shard.profile,
-    )
-
-
-def source_facts(path: str, facts: StreamFacts) -> SourceFacts:
-    """Where the pixels of a clean stream come from; the path is the catalog's of today."""
-    return SourceFacts(
-        path=path, sha256=facts.sha256, codec=facts.codec, pixel_format=facts.pixel_format
-    )
-
-
-def seen_by_both(plan: RecordingPlan, register: RegisterFacts) -> NDArray[np.bool_]:
-    """Which pixels of the clips show what both cameras see, (height, width)."""
-    x, y, width, height = register.crop
-    if register.source == "registered":
-        return np.ones((height, width), np.bool_)
-    return valid_mask(plan.rig, register.homography)[y : y + height, x : x + width]
-
-
-def clip_facts(
-    about: ClipAttributes, pairs: PairList, sums: QualitySums, measured: Measured, root_hash: str
-) -> ClipFacts:
-    """What is noted of a sealed clip."""
-    return ClipFacts(
-        clip=about.clip,
-        fingerprint=about.fingerprint,
-        pairs=about.pairs,
-        fps=about.fps,
-        width=about.width,
-        height=about.height,
-        root_hash=root_hash,
-        homography=about.homography,
-        offset_s=about.offset_s,
-        drift_ppm=about.drift_ppm,
-        quality=clip_quality(
-            sums,
-            residual_s=pairs.residual_s,
-            sync_confidence=measured.sync.confidence,
-            registration_confidence=measured.register.confidence,
-        ),
-        infrared_levels=sums.infrared,
-        visible_levels=sums.visible,
-    )
-
-
-def too_short(left_out: Sequence[LeftOut], min_pairs: int) -> str:
-    """Why a recording has no clip."""
-    longest = max((run.pairs for run in left_out), default=0)
-    return (
-        f"the longest of {len(left_out)} gap-free runs has {longest} pairs and a clip needs "
-        f"{min_pairs}; lower recipe.shard.min_pairs or record longer without dropped frames"
     )
 
 
@@ -227,25 +86,31 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
         return earlier
     pairs = _run_load_pairs(plan, measured, workspace)
     runs, left_out = cut_clips(
-        pairs.infrared_frames, pairs.infrared_times_s, min_pairs=plan.recipe.shard.min_pairs
+        pairs.infrared_frames,
+        pairs.infrared_times_s,
+        min_pairs=plan.recipe.shard.min_pairs,
+        stretches=measured.register.stretches,
     )
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
     sources = _run_sources(plan, measured)
     parts = [pairs.at(slice(run.start, run.stop)) for run in runs]
-    abouts = [clip_attributes(plan, measured, part, sources) for part in parts]
-    standing = [_run_read_sums(plan, measured, about, workspace) for about in abouts]
-    to_write = [
-        np.arange(run.start, run.stop)
-        for run, sums in zip(runs, standing, strict=True)
-        if sums is None
+    held = [measured.during(run) for run in runs]
+    abouts = [
+        clip_attributes(plan, own, part, sources, expected)
+        for own, part in zip(held, parts, strict=True)
     ]
-    streams = _run_open(plan, measured, pairs.at(np.concatenate(to_write))) if to_write else {}
+    standing = [
+        _run_read_sums(plan, own, about, workspace) for own, about in zip(held, abouts, strict=True)
+    ]
+    missing = [(own, run) for own, run, sums in zip(held, runs, standing, strict=True) if not sums]
+    streams = _run_open_all(plan, missing, pairs)
     clips: list[ClipFacts] = []
-    for about, part, found in zip(abouts, parts, standing, strict=True):
-        sums = found or _run_write_clip(plan, measured, about, part, streams, workspace)
+    for own, about, part, found in zip(held, abouts, parts, standing, strict=True):
+        open_streams = streams.get(own.register.homography, {})
+        sums = found or _run_write_clip(plan, own, about, part, open_streams, workspace)
         manifest = read_manifest(workspace.clip(about.clip, about.fingerprint))
-        clips.append(clip_facts(about, part, sums, measured, manifest.root_hash))
+        clips.append(clip_facts(about, part, sums, own, manifest.root_hash))
     outcome = ShardFacts(
         recording=recording,
         fingerprint=expected,
@@ -314,6 +179,21 @@ def _run_write_clip(
         times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
         writer.seal(time_s=times_s, valid=valid)
     return sums
+
+
+def _run_open_all(
+    plan: RecordingPlan, missing: Sequence[tuple[Measured, range]], pairs: PairList
+) -> dict[Matrix3x3, dict[str, Frames]]:
+    """The streams of the runs to be written, read once for every homography that holds for some."""
+    places: dict[Matrix3x3, list[NDArray[np.int64]]] = {}
+    measured: dict[Matrix3x3, Measured] = {}
+    for own, run in missing:
+        measured[own.register.homography] = own
+        places.setdefault(own.register.homography, []).append(np.arange(run.start, run.stop))
+    return {
+        homography: _run_open(plan, own, pairs.at(np.concatenate(places[homography])))
+        for homography, own in measured.items()
+    }
 
 
 def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sync_clock import ClockFit, estimate_clock
+from pipeline.sync_clock import ClockFit, Evidence, estimate_clock
 from pipeline.sync_motion import Motion, Signal, usual_period_s
+from pipeline.sync_resting import run_resting_view
 from pipeline.workspace import (
     Workspace,
     has_arrays,
@@ -23,7 +24,7 @@ from schemas.errors import SyncError, WorkspaceError
 from schemas.facts import IngestFacts, StreamFacts, SyncFacts
 from schemas.recipe import SyncRecipe
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised with any change that moves a number below."""
 
 
@@ -134,8 +135,24 @@ def sync_fingerprint(plan: RecordingPlan, upstream: str) -> str:
         upstream,
         plan.recording.registered,
         plan.recording.offset_s,
+        repr(plan.recording.homography),
+        plan.rig,
+        plan.recipe.register_,
         plan.recipe.sync,
     )
+
+
+def evidence_arrays(evidence: Evidence | None) -> dict[str, Signal]:
+    """What is kept of an estimate for the report, by name; nothing of a declared clock."""
+    if evidence is None:
+        return {}
+    return {
+        "evidence_offsets_s": evidence.offsets_s,
+        "evidence_scores": evidence.scores,
+        "evidence_block_times_s": evidence.block_times_s,
+        "evidence_block_offsets_s": evidence.block_offsets_s,
+        "evidence_block_errors_s": evidence.block_errors_s,
+    }
 
 
 def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
@@ -144,6 +161,7 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
     Raises:
         WorkspaceError: ingest has left nothing to work on.
         SyncError: the clocks cannot be related, or no frame has a partner.
+        VideoError: a frame cannot be decoded.
     """
     recording = plan.recording
     upstream = load(workspace.facts(recording.id, "ingest"), IngestFacts)
@@ -169,6 +187,7 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
             motion_of(signals, "infrared", upstream.infrared),
             motion_of(signals, "visible", upstream.visible),
             plan.recipe.sync,
+            lambda: run_resting_view(plan, upstream),
         )
     pairs = _usable_pairs(signals, fit, plan.recipe.sync)
     facts = SyncFacts(
@@ -189,6 +208,7 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
             "visible_frames": pairs.visible_frames,
             "residual_s": pairs.residual_s,
             "infrared_times_s": signals["infrared_times_s"][pairs.infrared_frames],
+            **evidence_arrays(fit.evidence),
         },
         pairs_path,
         workspace,

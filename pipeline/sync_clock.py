@@ -1,20 +1,14 @@
 """How two cameras' clocks relate, as what moves before both tells it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.sync_fit import Clock, Fitted, fit, offset_errors_s, offsets_of
+from pipeline.sync_fit import Clock, Course, Fitted, course, fit
 from pipeline.sync_motion import Motion, Movement, Signal, movement_of
-from pipeline.sync_search import (
-    PEAK_WIDTH_S,
-    Agreement,
-    agreement,
-    blocks_of,
-    compare,
-    likely_views,
-)
+from pipeline.sync_search import PEAK_WIDTH_S, Compared, compare, peaks
+from pipeline.sync_views import View, coarse_views
 from schemas.errors import SyncError
 from schemas.recipe import SyncRecipe
 
@@ -24,13 +18,33 @@ MIN_DRIFT_S = 20.0
 COARSER = 2
 """The view is sought on regions this much larger, which reach further."""
 
-CANDIDATES = 3
-"""Views of the search that are refined."""
+CANDIDATES = 4
+"""Offsets of the search whose views are refined before they are compared."""
+
+COARSE_BLOCKS = 8
+"""Blocks that a coarse fit rests on, evenly spread."""
+
+KNOWN_DRIFT = 20e-6
+"""Standard error up to which a drift is used: over a minute it moves the ends by 0.6 ms."""
 
 SIGNIFICANT = 3.3
-"""Standard errors by which a drift must differ from none to be used: p = 0.001."""
+"""Standard errors by which a drift less well known must differ from none: p = 0.001."""
 
 REMEDY = "give the recording an offset_s, or a span in which the same things move in both views"
+
+COURSE_S = 5.0
+"""Blocks that are asked for themselves: a few people pass in each."""
+
+DRIFT_ROUNDS = 3
+"""Straightenings of the course; the second one moves it by less than 1 ppm."""
+
+LINE_ROUNDS = 10
+
+BIWEIGHT = 4.685
+"""Tukey's constant: 95 % efficient where all blocks scatter alike (Beaton and Tukey, 1974)."""
+
+Resting = Callable[[], View | None]
+"""Gives the view as what rests before both cameras tells it; None: it does not."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Evidence:
     offsets_s: Signal
     """Offsets tried, (L,)."""
     scores: Signal
-    """How well the motion agrees at each, -1 to 1, (L,)."""
+    """How well the motion agrees at each through the view that was found, -1 to 1, (L,)."""
     block_times_s: Signal
     """Middles of the blocks on the infrared clock, (B,)."""
     block_offsets_s: Signal
@@ -60,41 +74,73 @@ class ClockFit:
     """None: the clock was declared."""
 
 
-def estimate_clock(infrared: Motion, visible: Motion, recipe: SyncRecipe) -> ClockFit:
+@dataclass(frozen=True)
+class Start:
+    """A clock and a view that are right to a fraction of what moves, and how far to trust them."""
+
+    clock: Clock
+    view: View
+    confidence: float
+    """0 to 1."""
+
+
+def estimate_clock(
+    infrared: Motion, visible: Motion, recipe: SyncRecipe, resting: Resting | None = None
+) -> ClockFit:
     """Find offset and drift between two clocks from what moves in both views.
 
     Regional motion of both cameras is slid over each other, through every view that one camera may
-    have of the other's image; where they agree best, view and clock are refined together. Nothing
-    need be known about the views. Drift is used only where it is certain.
+    have of the other's image; where they agree best, view and clock are refined together. Motion
+    alone cannot tell a later instant from a view further along a street on which all walk at one
+    pace: where it leaves doubt, the view is asked of what rests. Drift is used only where it is
+    certain.
 
     Args:
         infrared: motion of the infrared camera on its clock.
         visible: motion of the visible camera on its clock.
         recipe: bounds of offset and drift, least confidence.
+        resting: asked where motion alone leaves doubt; None: nobody can be asked.
 
     Raises:
         SyncError: a view is still, the overlap too short, or no offset clearly better than others.
     """
     here, there = movement_of(infrared, "infrared"), movement_of(visible, "visible")
-    found = refined(here, there, nearest(here, there, recipe.max_offset_s), recipe)
-    compared = compare(here, there, recipe.max_offset_s)
-    agreed = agreement(compared, blocks_of(compared), found.view)
-    confidence = confidence_of(agreed, found.clock.offset_s)
-    if confidence < recipe.min_confidence:
+    start = by_motion(here, there, recipe)
+    if start.confidence < recipe.min_confidence and resting is not None:
+        view = resting()
+        if view is not None:
+            start = max(start, through_view(here, there, view, recipe), key=_confidence)
+    if start.confidence < recipe.min_confidence:
         raise SyncError(
-            f"the best offset, {found.clock.offset_s:.3f} s, has a confidence of "
-            f"{confidence:.2f}, below sync.min_confidence {recipe.min_confidence:g}; {REMEDY}"
+            f"the best offset, {start.clock.offset_s:.3f} s, has a confidence of "
+            f"{start.confidence:.2f}, below sync.min_confidence {recipe.min_confidence:g}; {REMEDY}"
         )
-    drift, offset_s = _on_visible_time(found.clock)
-    middles_s = np.array([block.middle_s for block in found.blocks])
-    evidence = Evidence(
-        offsets_s=agreed.offsets_s,
-        scores=agreed.scores(),
-        block_times_s=middles_s,
-        block_offsets_s=found.clock.offset_s + offsets_of(found),
-        block_errors_s=offset_errors_s(found),
+    pose = refined(here, there, start, recipe)
+    drift, offset_s = _on_visible_time(pose[0])
+    evidence = _evidence(here, there, pose, recipe)
+    return ClockFit(offset_s, drift * 1e6, start.confidence, evidence)
+
+
+def _confidence(start: Start) -> float:
+    return start.confidence
+
+
+def _correlation(fitted: Fitted) -> float:
+    return fitted.correlation
+
+
+def _evidence(
+    here: Movement, there: Movement, pose: tuple[Clock, View], recipe: SyncRecipe
+) -> Evidence:
+    compared = compare(here.pooled(COARSER), there.pooled(COARSER), recipe.max_offset_s)
+    said = course(here, there, pose, COURSE_S)
+    return Evidence(
+        offsets_s=compared.offsets_s,
+        scores=compared.scores(pose[1]),
+        block_times_s=said.times_s,
+        block_offsets_s=pose[0].offset_s + said.added_s,
+        block_errors_s=said.errors_s,
     )
-    return ClockFit(offset_s, drift * 1e6, confidence, evidence)
 
 
 def _on_visible_time(clock: Clock) -> tuple[float, float]:
@@ -104,71 +150,96 @@ def _on_visible_time(clock: Clock) -> tuple[float, float]:
     return drift, clock.middle_s - visible_middle_s * (1 + drift)
 
 
-def nearest(here: Movement, there: Movement, max_offset_s: float) -> Fitted:
-    """The best of the coarse fits, from every likely view."""
+def by_motion(here: Movement, there: Movement, recipe: SyncRecipe) -> Start:
+    """Clock and view as motion alone tells them.
+
+    Every offset is given the view that suits it best. The confidence is the lead of the best one
+    over the next, in parts of itself, times the share of blocks that prefer it.
+    """
     coarse_here, coarse_there = here.pooled(COARSER), there.pooled(COARSER)
-    compared = compare(coarse_here, coarse_there, max_offset_s)
-    likely = likely_views(compared, blocks_of(compared), CANDIDATES)
+    compared = compare(coarse_here, coarse_there, recipe.max_offset_s)
+    views = list(coarse_views(here.aspect, there.aspect))
+    scores = compared.searched(views)
     middle_s = float(here.edges_s[[0, -1]].mean())
-    fits = [
-        fit(coarse_here, coarse_there, (Clock(middle_s, offset_s), view))
-        for view, offset_s in likely
+    fits = []
+    for place in peaks(compared.offsets_s, scores.max(axis=0), CANDIDATES):
+        clock = Clock(middle_s, float(compared.offsets_s[place]))
+        view = views[int(scores[:, place].argmax())]
+        fits.append(fit(coarse_here, coarse_there, (clock, view), most=COARSE_BLOCKS))
+    best = max(fits, key=_correlation)
+    rivals = [
+        each.correlation
+        for each in fits
+        if abs(each.clock.offset_s - best.clock.offset_s) > PEAK_WIDTH_S
     ]
-    return max(fits, key=lambda each: each.correlation)
+    curve = compared.scores(best.view)
+    far = np.abs(compared.offsets_s - best.clock.offset_s) > PEAK_WIDTH_S
+    next_best = max([*rivals, float(curve[far].max(initial=0))])
+    lead = float(np.clip(1 - next_best / max(best.correlation, 1e-9), 0, 1))
+    share = agreeing(compared, best.view, best.clock.offset_s)
+    return Start(best.clock, best.view, lead * share)
 
 
-def refined(here: Movement, there: Movement, start: Fitted, recipe: SyncRecipe) -> Fitted:
+def through_view(here: Movement, there: Movement, view: View, recipe: SyncRecipe) -> Start:
+    """The clock as motion tells it through a view that is known."""
+    compared = compare(here, there, recipe.max_offset_s)
+    scores = compared.scores(view)
+    best, *others = peaks(compared.offsets_s, scores, 2)
+    next_best = max((float(scores[other]) for other in others), default=0.0)
+    lead = float(np.clip(1 - next_best / max(float(scores[best]), 1e-9), 0, 1))
+    offset_s = float(compared.offsets_s[best])
+    clock = Clock(float(here.edges_s[[0, -1]].mean()), offset_s)
+    return Start(clock, view, lead * agreeing(compared, view, offset_s))
+
+
+def agreeing(compared: Compared, view: View, offset_s: float) -> float:
+    """The share of movement in blocks that for themselves prefer an offset, 0 to 1."""
+    near = np.abs(compared.offsets_s - offset_s) <= PEAK_WIDTH_S
+    place = int(np.argmin(np.abs(compared.offsets_s - offset_s)))
+    weights, says = [], []
+    for block in compared.blocks:
+        energy = block.infrared_energy[place] * block.visible_energy[place]
+        weights.append(float(np.sqrt(energy)))
+        says.append(bool(near[np.argmax(compared.scores(view, [block]))]))
+    return float(np.dot(weights, says) / max(sum(weights), 1e-12))
+
+
+def refined(
+    here: Movement, there: Movement, start: Start, recipe: SyncRecipe
+) -> tuple[Clock, View]:
     """The fit by all regions, with a drift where there certainly is one."""
     plain = fit(here, there, (start.clock, start.view))
     still = fit(here, there, (plain.clock, plain.view), is_robust=True)
     if here.duration_s < MIN_DRIFT_S or recipe.max_drift_ppm == 0:
-        return still
-    drifting = fit(here, there, (still.clock, still.view), with_drift=True, is_robust=True)
-    error = _drift_error(drifting)
-    bounded = abs(drifting.clock.drift) * 1e6 <= recipe.max_drift_ppm
-    certain = abs(drifting.clock.drift) > SIGNIFICANT * error
-    return drifting if bounded and certain else still
+        return still.clock, still.view
+    clock = still.clock
+    for _ in range(DRIFT_ROUNDS):
+        said = course(here, there, (clock, still.view), COURSE_S)
+        added_s, added_drift, error = line_through(said, clock.middle_s)
+        clock = replace(clock, offset_s=clock.offset_s + added_s, drift=clock.drift + added_drift)
+    bounded = abs(clock.drift) * 1e6 <= recipe.max_drift_ppm
+    certain = error <= KNOWN_DRIFT or abs(clock.drift) > SIGNIFICANT * error
+    return (clock if bounded and certain else still.clock), still.view
 
 
-def _drift_error(fitted: Fitted) -> float:
-    """Standard error of the drift, from how the blocks scatter about it."""
-    times_s = np.array([block.middle_s for block in fitted.blocks])
-    errors_s = offset_errors_s(fitted)
-    weights = 1 / np.maximum(errors_s, 1e-9) ** 2
-    weights /= weights.sum()
-    scatter = offsets_of(fitted)
-    scatter = scatter - (weights * scatter).sum()
-    spread_s = times_s - (weights * times_s).sum()
-    variance = (weights * scatter**2).sum() / max(1 - 2 / len(times_s), 0.1) / len(times_s)
-    return float(np.sqrt(variance / max((weights * spread_s**2).sum(), 1e-9)))
+def line_through(said: Course, middle_s: float) -> tuple[float, float, float]:
+    """Offset at `middle_s` and drift of a straight course, and the drift's standard error.
 
-
-def confidence_of(agreed: Agreement, offset_s: float) -> float:
-    """How far to trust an offset, 0 to 1.
-
-    The lead of its agreement over that of any other offset, in parts of itself, times the share of
-    the recording, by how much moves, that says the same for itself.
-
-    Args:
-        agreed: over all offsets.
-        offset_s: the one in question.
+    Blocks far from the line count little (Tukey's biweight): in some, one band shows what the other
+    does not.
     """
-    near = np.abs(agreed.offsets_s - offset_s) <= PEAK_WIDTH_S
-    scores = agreed.scores()
-    if not near.any() or scores[near].max() <= 0 or near.all():
-        return 0.0
-    lead = 1 - float(scores[~near].max()) / float(scores[near].max())
-    return float(np.clip(lead, 0, 1)) * _share(agreed, near)
-
-
-def _share(agreed: Agreement, near: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> float:
-    """The share of movement in blocks that prefer the offsets `near`."""
-    place = int(np.flatnonzero(near)[np.argmax(agreed.scores()[near])])
-    blocks: Sequence[int] = range(len(agreed.products))
-    weight = np.array([float(np.sqrt(_energy(agreed, block, place))) for block in blocks])
-    says = np.array([bool(near[np.argmax(agreed.only([b]).scores())]) for b in blocks])
-    return float((weight * says).sum() / max(weight.sum(), 1e-12))
-
-
-def _energy(agreed: Agreement, block: int, place: int) -> float:
-    return float(agreed.infrared_energy[block, place] * agreed.visible_energy[block, place])
+    since_s = said.times_s - middle_s
+    design = np.stack([np.ones_like(since_s), since_s], axis=1)
+    known = 1 / np.maximum(said.errors_s, np.median(said.errors_s)) ** 2
+    weights = known / known.max()
+    for _ in range(LINE_ROUNDS):
+        normal = (design * weights[:, None]).T @ design
+        found = np.linalg.solve(normal, design.T @ (weights * said.added_s))
+        apart_s = said.added_s - design @ found
+        spread_s = max(1.4826 * float(np.median(np.abs(apart_s))), 1e-9)
+        tame = np.maximum(1 - (apart_s / (BIWEIGHT * spread_s)) ** 2, 0) ** 2
+        weights = known / known.max() * tame
+    freedom = max(weights.sum() - 2, 1.0)
+    variance = float((weights * apart_s**2).sum()) / freedom
+    error = np.sqrt(variance * np.linalg.inv((design * weights[:, None]).T @ design)[1, 1])
+    return float(found[0]), float(found[1]), float(error)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.sync_motion import Levels, Movement, Signal
-from pipeline.sync_search import BLOCK_S, TINY
-from pipeline.sync_views import View, centres, gathering, similarities
+from pipeline.sync_search import BLOCK_S, FINEST_STEP_S, LEAST_BLOCKS, TINY
+from pipeline.sync_views import Gathering, View, centres, gathering, similarities
 
 STEPS = 12
 """Most steps of a fit; it has settled after four to eight."""
@@ -22,11 +21,14 @@ TRUST_REGIONS = 3
 """Over such times and squares of regions trust is measured: more than the fit moves anything, or
 it would hold the fit where it is."""
 
-ROUNDS = 3
+ROUNDS = 2
 """How often the trust in every sample is measured anew."""
 
 FITTED_BLOCKS = 24
 """Blocks that view and clock are fitted to; four minutes of footage settle both."""
+
+COURSE_BLOCKS = 240
+"""Blocks that are asked for themselves, evenly spread over long recordings."""
 
 HALVINGS = 3
 """How often a step that makes it worse is halved before the fit ends."""
@@ -51,7 +53,7 @@ class Matched:
     """What a fit sees of one block: sums of products of its columns.
 
     The columns are the infrared movement, the visible one, how the visible one changes with the
-    offset, with the drift and with the six numbers of the view.
+    offset and with the six numbers of the view.
     """
 
     middle_s: float
@@ -75,7 +77,7 @@ class Fitted:
         return correlation_of(sum(block.products for block in self.blocks))
 
 
-OFFSET, DRIFT, VIEW = 2, 3, slice(4, 10)
+OFFSET, VIEW, COLUMNS = 2, slice(3, 9), 9
 """Columns of a match; before them stand the infrared and the visible movement."""
 
 
@@ -109,15 +111,14 @@ def match(
         pose: the clock and the view by which they are laid.
         trust: 0 to 1 for every sample of every block, (N, regions); None: 1.
     """
-    weights = gathering(pose[1], visible.grid).T
+    through = gathering(pose[1], visible.grid)
     place = centres(visible.grid).astype(np.float32)
     found = []
     for index, part in enumerate(parts):
         times_s = part.times_s
-        here, seen = _laid(part, visible, pose, weights)
+        here, seen = _laid(part, visible, pose[0], through)
         by_time = np.gradient(seen, times_s[1] - times_s[0], axis=0)
-        since = (times_s - pose[0].middle_s).astype(np.float32)[:, None]
-        columns = [here, seen, by_time, by_time * since]
+        columns = [here, seen, by_time]
         for slope in _slopes(seen, pose[1], visible.grid):
             columns += [-slope * place[:, 0], -slope * place[:, 1], -slope]
         roots = None if trust is None else np.sqrt(trust[index])
@@ -125,12 +126,10 @@ def match(
     return tuple(found)
 
 
-def _laid(
-    part: Part, visible: Movement, pose: tuple[Clock, View], weights: Levels
-) -> tuple[Levels, Levels]:
+def _laid(part: Part, visible: Movement, clock: Clock, through: Gathering) -> tuple[Levels, Levels]:
     """Both movements at infrared instants and regions, nothing where one does not see."""
-    seen = visible.at(pose[0].visible_s(part.times_s)) @ weights
-    return part.infrared * weights.sum(axis=0), seen
+    seen = through.seen(visible.at(clock.visible_s(part.times_s)))
+    return part.infrared * through.cover(), seen
 
 
 def _slopes(seen: Levels, view: View, grid: tuple[int, int]) -> list[Levels]:
@@ -151,10 +150,10 @@ def trusted(parts: Sequence[Part], visible: Movement, pose: tuple[Clock, View]) 
 
     Headlights, shadows and smoke move before or beside the things that both bands show.
     """
-    weights = gathering(pose[1], visible.grid).T
+    through = gathering(pose[1], visible.grid)
     found = []
     for part in parts:
-        here, seen = _laid(part, visible, pose, weights)
+        here, seen = _laid(part, visible, pose[0], through)
         energy_here, energy_seen = (max(float((x**2).sum()), TINY) for x in (here, seen))
         here = here * np.float32(np.sqrt(energy_seen / energy_here))
         around = max(1, round(TRUST_S / (part.times_s[1] - part.times_s[0])))
@@ -181,7 +180,12 @@ def _products(columns: Sequence[Levels], roots: Levels | None) -> Signal:
 
 
 def parts_of(
-    infrared: Movement, visible: Movement, clock: Clock, *, most: int | None = None
+    infrared: Movement,
+    visible: Movement,
+    clock: Clock,
+    *,
+    most: int | None = None,
+    block_s: float = BLOCK_S,
 ) -> list[Part]:
     """What moves before the infrared camera while both film, by blocks of about equal length.
 
@@ -190,13 +194,14 @@ def parts_of(
         visible: says when the other one filmed.
         clock: relates the two.
         most: blocks, evenly spread, that are enough; None: all.
+        block_s: length of a block, about.
     """
-    step_s = min(infrared.period_s, visible.period_s)
+    step_s = max(FINEST_STEP_S, min(infrared.period_s, visible.period_s))
     times_s = np.arange(infrared.edges_s[0], infrared.edges_s[-1], step_s)
     there_s = clock.visible_s(times_s)
     inside = (there_s >= visible.edges_s[0]) & (there_s <= visible.edges_s[-1])
     times_s = times_s[inside]
-    count = max(round(times_s.size * step_s / BLOCK_S), min(4, times_s.size), 1)
+    count = max(round(times_s.size * step_s / block_s), min(LEAST_BLOCKS, times_s.size), 1)
     blocks = [block for block in np.array_split(times_s, count) if block.size > 1]
     if most is not None and len(blocks) > most:
         blocks = [blocks[round(place)] for place in np.linspace(0, len(blocks) - 1, most)]
@@ -208,8 +213,8 @@ def fit(
     visible: Movement,
     start: tuple[Clock, View],
     *,
-    with_drift: bool = False,
     is_robust: bool = False,
+    most: int = FITTED_BLOCKS,
 ) -> Fitted:
     """Improve clock and view together until the movements agree best.
 
@@ -219,15 +224,13 @@ def fit(
         infrared: what moves before the infrared camera.
         visible: what moves before the visible one.
         start: near the truth, by about half of what moves.
-        with_drift: whether the drift is free too.
         is_robust: whether to trust little what only one band shows; wants a good start.
+        most: blocks that are fitted, evenly spread.
     """
-    free = np.zeros((10, 6))
+    free = np.zeros((COLUMNS, 5))
     free[OFFSET, 0] = 1
-    free[DRIFT, 1] = with_drift
-    free[VIEW, 2:] = similarities(infrared.aspect, visible.aspect)
-    free = free[:, free.any(axis=0)]
-    parts = parts_of(infrared, visible, start[0], most=FITTED_BLOCKS)
+    free[VIEW, 1:] = similarities(infrared.aspect, visible.aspect)
+    parts = parts_of(infrared, visible, start[0], most=most)
     best, trust = start, None
     for _ in range(ROUNDS if is_robust else 1):
         trust = trusted(parts, visible, best) if is_robust else None
@@ -265,11 +268,7 @@ def _climbed(
 
 
 def _stepped(fitted: Fitted, step: Signal) -> tuple[Clock, View]:
-    clock = replace(
-        fitted.clock,
-        offset_s=fitted.clock.offset_s + float(step[OFFSET]),
-        drift=fitted.clock.drift + float(step[DRIFT]),
-    )
+    clock = replace(fitted.clock, offset_s=fitted.clock.offset_s + float(step[OFFSET]))
     return clock, fitted.view.moved(step[VIEW])
 
 
@@ -278,10 +277,10 @@ def solved(blocks: Sequence[Matched], free: Signal) -> Signal:
 
     Args:
         blocks: what is to be explained.
-        free: the directions in which the columns may be stepped, (10, directions).
+        free: the directions in which the columns may be stepped, (columns, directions).
     """
     products = np.asarray(sum(block.products for block in blocks))
-    scaled = np.zeros((10, 1 + free.shape[1]))
+    scaled = np.zeros((COLUMNS, 1 + free.shape[1]))
     scaled[0, 0] = 1
     scaled[:, 1:] = free
     normal = scaled.T @ products @ scaled
@@ -291,19 +290,34 @@ def solved(blocks: Sequence[Matched], free: Signal) -> Signal:
     return np.asarray(free @ (found / size)[1:], np.float64)
 
 
-def offsets_of(fitted: Fitted) -> NDArray[np.float64]:
-    """What each block alone adds to the offset, the view being that of all, (B,) seconds."""
-    free = np.eye(10)[:, [OFFSET]]
-    return np.array([solved([block], free)[OFFSET] for block in fitted.blocks])
+@dataclass(frozen=True)
+class Course:
+    """What the blocks of a recording say about the clock, each for itself."""
+
+    times_s: Signal
+    """Middles of the blocks on the infrared clock, (B,)."""
+    added_s: Signal
+    """What each adds to the offset, the view being that of all, (B,)."""
+    errors_s: Signal
+    """Standard error of that, were all its samples independent, (B,)."""
 
 
-def offset_errors_s(fitted: Fitted) -> NDArray[np.float64]:
-    """Standard error of what each block says about the offset, were all its samples independent."""
-    errors = []
-    for block in fitted.blocks:
-        of = block.products
-        unexplained = of[1, 1] - of[0, 1] ** 2 / max(of[0, 0], TINY)
-        errors.append(
-            np.sqrt(max(unexplained, TINY) / block.samples / max(of[OFFSET, OFFSET], TINY))
-        )
-    return np.array(errors)
+def course(
+    infrared: Movement, visible: Movement, pose: tuple[Clock, View], block_s: float
+) -> Course:
+    """Ask every block of about `block_s` seconds by how much the offset is too small there."""
+    parts = parts_of(infrared, visible, pose[0], most=COURSE_BLOCKS, block_s=block_s)
+    found = match(parts, visible, pose, trusted(parts, visible, pose))
+    free = np.eye(COLUMNS)[:, [OFFSET]]
+    return Course(
+        times_s=np.array([block.middle_s for block in found]),
+        added_s=np.array([solved([block], free)[OFFSET] for block in found]),
+        errors_s=np.array([_offset_error_s(block) for block in found]),
+    )
+
+
+def _offset_error_s(block: Matched) -> float:
+    of = block.products
+    unexplained = of[1, 1] - of[0, 1] ** 2 / max(of[0, 0], TINY)
+    error = np.sqrt(max(unexplained, TINY) / block.samples / max(of[OFFSET, OFFSET], TINY))
+    return float(error)

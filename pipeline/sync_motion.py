@@ -90,8 +90,8 @@ class Movement:
         first = max(0, int(np.searchsorted(self.edges_s, low_s)) - 1)
         last = min(len(self.rate), int(np.searchsorted(self.edges_s, high_s)) + 1)
         edges_s = self.edges_s[first : last + 1]
-        spacing_s = np.diff(edges_s)[:, None]
-        total = np.zeros((edges_s.size, self.rate.shape[1]))
+        spacing_s = np.diff(edges_s).astype(np.float32)[:, None]
+        total = np.zeros((edges_s.size, self.rate.shape[1]), np.float32)
         np.cumsum(self.rate[first:last] * spacing_s, axis=0, out=total[1:])
         found[inside] = _mean_about(edges_s, total, about_s, SMOOTH_S) - _mean_about(
             edges_s, total, about_s, TREND_S
@@ -111,18 +111,21 @@ def usual_period_s(times_s: Signal) -> float:
     return float(np.median(np.diff(times_s)))
 
 
-def _mean_about(edges_s: Signal, total: Signal, about_s: Signal, width_s: float) -> Signal:
+def _mean_about(edges_s: Signal, total: Levels, about_s: Signal, width_s: float) -> Levels:
     """Mean rate over `width_s` about every instant, cut where the recording ends, (N, regions)."""
     low_s = np.maximum(about_s - width_s / 2, edges_s[0])
     high_s = np.minimum(about_s + width_s / 2, edges_s[-1])
     low, high = (_interpolated(edges_s, total, at_s) for at_s in (low_s, high_s))
-    return np.asarray((high - low) / (high_s - low_s)[:, None], np.float64)
+    high -= low
+    high /= (high_s - low_s).astype(np.float32)[:, None]
+    return high
 
 
-def _interpolated(edges_s: Signal, total: Signal, at_s: Signal) -> Signal:
+def _interpolated(edges_s: Signal, total: Levels, at_s: Signal) -> Levels:
     before = np.clip(np.searchsorted(edges_s, at_s, side="right") - 1, 0, edges_s.size - 2)
-    share = ((at_s - edges_s[before]) / (edges_s[before + 1] - edges_s[before]))[:, None]
-    return np.asarray(total[before] * (1 - share) + total[before + 1] * share, np.float64)
+    after = (at_s - edges_s[before]) / (edges_s[before + 1] - edges_s[before])
+    share = after.astype(np.float32)[:, None]
+    return np.asarray(total[before] * (1 - share) + total[before + 1] * share, np.float32)
 
 
 def movement_of(motion: Motion, band: str) -> Movement:

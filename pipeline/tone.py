@@ -65,7 +65,7 @@ def quantiles(histogram: NDArray[np.int64], shares: NDArray[np.float64]) -> NDAr
         shares: increasing, 0..1.
     """
     below = np.cumsum(histogram)
-    return np.searchsorted(below, shares * below[-1]).astype(np.float32)
+    return np.asarray(np.searchsorted(below, shares * below[-1]), np.float32)
 
 
 def common_change(change: NDArray[Any]) -> float:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.image_files import (
     Frame,
+    as_frame,
     as_infrared,
     as_visible,
     described,
@@ -35,9 +35,9 @@ from pipeline.video_streams import (
     decoded,
     opened,
     presentation_times,
-    quarter_turns,
     sought,
     stamps,
+    upright,
 )
 from schemas.errors import VideoError
 from schemas.layouts import RawLayout, StreamLayout
@@ -68,6 +68,12 @@ ROS_MAGICS = (b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0")
 
 EXACT_GREY = {"gray", "gray10le", "gray12le", "gray14le", "gray16le"}
 """Formats whose samples are taken as they are; swscale would rescale 10 to 14 bits."""
+
+LIMITED = 1
+"""What libav calls a range of 16 to 235; it never widens that of grey formats."""
+
+WIDENED = np.rint(np.clip((np.arange(256) - 16) * (255 / 219), 0, 255)).astype(np.uint8)
+"""Full-range levels of limited-range ones (ITU-R BT.601: black is 16, white 235)."""
 
 
 def probe(
@@ -159,9 +165,7 @@ def _probe_file(path: Path) -> StreamProbe:
         first = next(decoded(path, container, stream), None)
     if first is None:
         raise VideoError(f"{path}: holds no video frame; record or copy it again")
-    width, height = first.width, first.height
-    if quarter_turns(path, first) % 2:
-        width, height = height, width
+    height, width = upright(path, first, np.empty((first.height, first.width), np.uint8)).shape
     with opened(path) as (container, stream):
         codec = stream.codec_context.codec
         return StreamProbe(
@@ -209,8 +213,9 @@ def read_frames(
     """Every stored frame once, in presentation order, in constant memory.
 
     Infrared frames are (H, W): uint16 as stored, or uint8; colour video gives its luma at full
-    range, images of three channels their luma. Visible frames are RGB (H, W, 3) uint8. A video
-    that asks its players to turn it by quarters is turned, and cropped after that.
+    range, images of three channels their luma. Visible frames are RGB (H, W, 3) uint8; colour
+    video of more bits is rounded to 8. A video that asks its players to turn it by quarters or to
+    mirror it is turned, and cropped after that.
 
     Args:
         path: a video file, a folder of numbered frames, a raw file, a ROS bag or an MCAP file.
@@ -223,6 +228,7 @@ def read_frames(
         VideoError: the file is missing or damaged, or its frames are not alike.
     """
     layout = layout or StreamLayout()
+    stored: Iterator[Frame]
     match _kind(path, layout):
         case "raw":
             stored = read_raw(path, _raw(layout), start, stop)
@@ -237,22 +243,22 @@ def read_frames(
             )
     known = None
     for index, frame in enumerate(stored, start):
-        known = known or (frame.shape, frame.dtype)
-        if (frame.shape, frame.dtype) != known:
+        known = known or described(frame)
+        if described(frame) != known:
             raise VideoError(
-                f"{path}: frame {index} is {described(frame)}, unlike those before; split it"
+                f"{path}: frame {index} is {described(frame)} and those before are {known}; split "
+                "it where its frames change"
             )
-        yield _cropped(
-            as_infrared(frame) if band == "infrared" else as_visible(frame, path), layout
-        )
+        yield _of_camera(path, frame, band, layout)
 
 
-def _cropped(frame: Frame, layout: StreamLayout) -> Frame:
-    """This camera's part of a frame."""
+def _of_camera(path: Path, frame: Frame, band: Band, layout: StreamLayout) -> Frame:
+    """This camera's part of a stored frame, in the channels that its band has."""
+    shown = as_infrared(frame) if band == "infrared" else as_visible(frame, path)
     if layout.crop is None:
-        return frame
+        return shown
     x, y, width, height = layout.crop
-    return np.ascontiguousarray(frame[y : y + height, x : x + width])
+    return as_frame(np.ascontiguousarray(shown[y : y + height, x : x + width]))
 
 
 def _frames_from(path: Path, start: int) -> Iterator[av.VideoFrame]:
@@ -285,15 +291,19 @@ def read_frames_at(
     """
     layout = layout or StreamLayout()
     found: dict[int, Frame] = {}
-    match _kind(path, layout):
-        case "video":
-            found = _sought_frames(path, band, indices, layout)
-        case "folder":
-            _check_indices(path, indices, len(numbered_frames(path)))
+    kind = _kind(path, layout)
+    if kind == "video":
+        found = _sought_frames(path, band, indices, layout)
+    elif kind == "folder":
+        _check_indices(path, indices, len(numbered_frames(path)))
     missing = set(indices) - set(found)
     if missing and min(missing) < 0:
         raise VideoError(f"{path}: has no frame {min(missing)}; frames are counted from 0")
-    for index in sorted(missing):
+    if missing and kind == "ros":  # has no index by number: one pass for all
+        first, last = min(missing), max(missing)
+        frames = read_frames(path, band, start=first, stop=last + 1, layout=layout)
+        found |= {index: frame for index, frame in enumerate(frames, first) if index in missing}
+    for index in sorted(missing - set(found)):
         frames = read_frames(path, band, start=index, stop=index + 1, layout=layout)
         if (pixels := next(frames, None)) is None:
             raise VideoError(f"{path}: frame {index} cannot be read; copy or record it again")
@@ -312,7 +322,7 @@ def _sought_frames(
         for index in sorted(set(indices)):
             frame = next(sought(path, container, stream, times[index]), None)
             if frame is not None and frame.pts == times[index]:
-                found[index] = _cropped(_pixels(path, frame, band), layout)
+                found[index] = _of_camera(path, _pixels(path, frame, band), band, layout)
     return found
 
 
@@ -324,25 +334,15 @@ def _check_indices(path: Path, indices: Sequence[int], frames: int) -> None:
 
 def _pixels(path: Path, frame: av.VideoFrame, band: Band) -> Frame:
     name = frame.format.name
-    if band == "visible":
-        pixels = frame.to_ndarray(format="rgb24")
-    elif name in EXACT_GREY:
+    if name in EXACT_GREY:
         pixels = frame.to_ndarray()
+        if name == "gray" and frame.color_range == LIMITED:
+            pixels = WIDENED[pixels]
+    elif band == "visible":
+        pixels = frame.to_ndarray(format="rgb24")
     else:
         pixels = frame.to_ndarray(format="gray16le" if _bits(name) > BYTE_BITS else "gray")
-    turns = quarter_turns(path, frame)
-    return _frame(np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels)
-
-
-def _frame(pixels: NDArray[Any]) -> Frame:
-    """The same array, typed.
-
-    Raises:
-        TypeError: its samples are neither uint8 nor uint16.
-    """
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"samples are {pixels.dtype}, not uint8 or uint16")
-    return pixels
+    return as_frame(upright(path, frame, pixels))
 
 
 def _bits(pixel_format: str) -> int:

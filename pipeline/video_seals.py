@@ -6,7 +6,7 @@ FOOTER_BYTES = 3
 """A slice ends with its size in 24 bits (FFV1 version 3, RFC 9043 section 4.8)."""
 
 SEAL_BYTES = 5
-"""And, where it is sealed, with an error status and a CRC-32 over all of the slice (4.8.2, 4.8.3)."""
+"""And, where it is sealed, with an error status and a CRC-32 over all of it (4.8.2, 4.8.3)."""
 
 STARTS = (0, 0x7A8C4079)
 """What the CRC starts from and comes out as: RFC 9043, and ffmpeg's newer `-slicecrc 2`."""

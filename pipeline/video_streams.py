@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 
 import av
 import av.container
 import av.video
 import numpy as np
-from av.packet import Packet
+from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -19,17 +20,21 @@ from schemas.errors import VideoError
 
 Container = av.container.InputContainer
 Stream = av.video.stream.VideoStream
-
-QUARTER_TURN_DEG = 90
+Pixels = NDArray[Any]
 
 CUT_SPACINGS = 1.5
 """A file that ends so many of its widest frame spacings before its promised end is cut short."""
 
+CUT_SHARE = 0.5
+"""The same where both ends are exact, as Matroska's are: half a usual spacing is no rounding."""
+
 OPENING = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,asf,flv,nut,ogg,mxf,ivf,dv,wtv,rm,gif,apng,"
+    "yuv4mpegpipe",
 }
-"""Containers that hold their own frames: playlists and text would lead ffmpeg to other files."""
+"""Containers that hold their own frames and their times. Playlists and text would lead ffmpeg to
+other files; to streams without a container, such as a bare .h264, it would invent times."""
 
 CONCEALING = {"mjpeg"}
 """Codecs whose decoders fill up damaged pictures without a word, unless told to fail."""
@@ -83,7 +88,7 @@ def decoded(path: Path, container: Container, stream: Stream) -> Iterator[av.Vid
             yield frame
 
 
-def _unbroken(path: Path, packets: Iterator[Packet]) -> Iterator[Packet]:
+def _unbroken(path: Path, packets: "Iterator[av.Packet[Stream]]") -> "Iterator[av.Packet[Stream]]":
     """The same packets of FFV1, as long as their checksums hold.
 
     Whether a file has checksums at all shows with the first slice that fits its own. libav reports
@@ -97,7 +102,11 @@ def _unbroken(path: Path, packets: Iterator[Packet]) -> Iterator[Packet]:
         if doubtful is None and packet.size and not (whole and all(whole)):
             doubtful = packet
         if is_sealed and doubtful is not None:
-            at = "" if doubtful.pts is None else f" at {doubtful.pts * doubtful.time_base:.3f} s"
+            at = (
+                ""
+                if doubtful.pts is None
+                else f" at {float(doubtful.pts * doubtful.time_base):.3f} s"
+            )
             raise VideoError(
                 f"{path}: the frame{at} is damaged, its checksum does not fit; "
                 "copy or record it again"
@@ -127,7 +136,7 @@ def presentation_times(path: Path, container: Container, stream: Stream) -> NDAr
     Raises:
         VideoError: frames lack a time or share one, or the file is cut short.
     """
-    packets, intact, end_s = 0, 0, 0.0
+    packets, intact, end_s, is_exact = 0, 0, 0.0, True
     times_s: list[float] = []
     for packet in container.demux(stream):
         if packet.size == 0:
@@ -139,6 +148,7 @@ def presentation_times(path: Path, container: Container, stream: Stream) -> NDAr
         if not packet.is_corrupt and not packet.is_discard:
             times_s.append(float(packet.pts * packet.time_base))
             end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            is_exact = is_exact and bool(packet.duration)
     if not times_s:
         raise VideoError(f"{path}: holds no video frame; record or copy it again")
     spacings_s = np.diff(np.sort(times_s))
@@ -152,6 +162,8 @@ def presentation_times(path: Path, container: Container, stream: Stream) -> NDAr
         )
     promised_s = _promised_end_s(container, stream)
     slack_s = CUT_SPACINGS * spacings_s.max(initial=0)
+    if is_exact and spacings_s.size and CLOCK.match(stream.metadata.get("DURATION", "")):
+        slack_s = CUT_SHARE * float(np.median(spacings_s))
     if promised_s is not None and slack_s and promised_s - end_s > slack_s:
         raise VideoError(
             f"{path}: promises {promised_s:.3f} s and ends at {end_s:.3f} s: it is cut short; "
@@ -172,16 +184,24 @@ def _promised_end_s(container: Container, stream: Stream) -> float | None:
     return ((container.start_time or 0) + container.duration) / av.time_base
 
 
-def quarter_turns(path: Path, frame: av.VideoFrame) -> int:
-    """How often the file asks its players to turn it by 90 degrees, counter-clockwise.
+def upright(path: Path, frame: av.VideoFrame, pixels: Pixels) -> Pixels:
+    """The pixels of a frame as players show them: turned and mirrored as the file asks for.
+
+    The display matrix maps stored x and y to shown ones (x' = ax + cy, y' = bx + dy, in rows
+    a b u, c d v; ISO/IEC 14496-12, 8.3.2.3); stored pixels are first exchanged, then reversed.
 
     Raises:
         VideoError: it asks for an angle that pixels cannot follow exactly.
     """
-    turns, rest = divmod(frame.rotation, QUARTER_TURN_DEG)
-    if rest:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return pixels
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3).tolist()
+    if (bool(a), bool(d)) != (not b, not c) or bool(a) != bool(d):
         raise VideoError(
             f"{path}: asks to be turned by {frame.rotation} degrees; only quarter turns keep its "
             "pixels: remove the rotation from its metadata"
         )
-    return int(turns) % 4
+    shown = pixels if a else pixels.swapaxes(0, 1)
+    shown = shown[:, ::-1] if min(a, c) < 0 else shown
+    return np.ascontiguousarray(shown[::-1] if min(b, d) < 0 else shown)

@@ -40,6 +40,10 @@ class Step(StrictModel):
     )
     probability: Share = Field(1.0, description="Share of clips that get this at all.")
 
+    def model_post_init(self, _context: object, /) -> None:
+        """Count `kind` as given: without it nobody can read a chain that omits what is default."""
+        self.model_fields_set.add("kind")
+
 
 class StripeNoise(Step):
     """Static column stripes and white noise, in grey levels of 0..255 (CAPTURE.md section 1)."""
@@ -123,12 +127,19 @@ class LowResolution(Step):
 
 
 class ThermalBloom(Step):
-    """Light of very hot places that spills over their surroundings."""
+    """Light of very hot places that spills over their surroundings: a halo, not an outline.
+
+    Glare is the scene convolved with the far skirts of the lens's point spread (Vollmer and
+    Moellmann, Infrared Thermal Imaging, 2nd edition, section 2.4). What is shown as white may be
+    far hotter, so that the gain may exceed 1.
+    """
 
     kind: Literal["thermal-bloom"] = "thermal-bloom"
     threshold_levels: LevelRange = Field((190.0, 220.0), description="Level where it begins.")
     sigma_px: BlurRange = Field((6.0, 12.0), description="How far it spills.")
-    gain: ShareRange = Field((0.4, 0.9), description="Share of what lies above that is added.")
+    gain: GainRange = Field(
+        (1.5, 4.0), description="From 0 to 4: so many times what lies above is spread and added."
+    )
 
 
 class LowLight(Step):
@@ -173,17 +184,22 @@ class Haze(Step):
 
 
 class Rain(Step):
-    """Bright streaks, new in every frame (Garg and Nayar, Vision and rain, IJCV 2007)."""
+    """Bright streaks, new in every frame (Garg and Nayar, Vision and rain, IJCV 2007).
+
+    Most drops are far, their streaks short and faint; the numbers of a streak are the nearest's.
+    """
 
     kind: Literal["rain"] = "rain"
     drops_per_megapixel: DropRange = Field(
-        (400.0, 1500.0), description="Streaks in a frame, per million pixels, at most 20,000."
+        (3000.0, 9000.0), description="Streaks in a frame, per million pixels, at most 20,000."
     )
-    length_px: PathRange = Field((8.0, 20.0), description="Length of a streak.")
+    length_px: PathRange = Field((14.0, 36.0), description="Length of a streak.")
     slant: SlopeRange = Field(
         (-0.3, 0.3), description="Columns that a streak moves a row, from -1 to 1."
     )
-    brightness_levels: LevelRange = Field((40.0, 90.0), description="Added where a streak is.")
+    brightness_levels: LevelRange = Field(
+        (60.0, 120.0), description="Added at most where a streak is."
+    )
 
 
 class JpegCompression(Step):
@@ -203,7 +219,10 @@ class VideoCompression(Step):
     """
 
     kind: Literal["video-compression"] = "video-compression"
-    quantiser: QuantiserRange = Field((30.0, 42.0), description="QP, 0 (fine) to 51 (coarse).")
+    quantiser: QuantiserRange = Field(
+        (30.0, 42.0),
+        description="QP, 0 (fine) to 51 (coarse); a strength near 0 draws it towards 18.",
+    )
     group_frames: Annotated[int, Field(ge=1, le=32)] = Field(
         12, description="Frames from one that stands alone to the next (M3SVD's videos: 12)."
     )

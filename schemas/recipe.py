@@ -47,12 +47,12 @@ class IngestRecipe(StrictModel):
         "before they become a tone curve, seconds (2 or more: CAPTURE.md section 4).",
     )
     tone_plateau: float = Field(
-        4.0,
+        5.0,
         ge=1,
         le=64,
         description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. The "
-        "least whole number whose detail is that of CLAHE with a clip limit of 3 on the "
-        "simulated rig; its noise is less (tests/benchmarks/bench_tone.py).",
+        "least whole number whose detail is that of CLAHE with a clip limit of 3 on every "
+        "recording of the simulated rig (tests/benchmarks/bench_tone.py).",
     )
     drop_repeated: bool = Field(
         False,
@@ -108,11 +108,17 @@ class RegisterRecipe(StrictModel):
 
 DegradePreset = Literal["m3svd", "m3svd-release", "night", "weather", "handheld", "radio-link"]
 
+M3SVD_NOISE = StripeNoise(stripe_sigma_levels=(7.4, 11.5), white_sigma_levels=(8.9, 13.9))
+M3SVD_BLUR = GaussianBlur(sigma_px=(1.08, 1.94))
+"""What M3SVD's nine validation clips span (CAPTURE.md section 1): stripes of 7.3 to 11.7 levels,
+drawn in by half of what 640 columns leave open, so that clips measured again lie within it. The
+kinds' own defaults are these ranges rounded outwards: one draw in seven lies beyond them."""
+
 DEGRADE_PRESETS: dict[DegradePreset, dict[str, tuple[Degradation, ...]]] = {
-    "m3svd": {"infrared": (StripeNoise(),), "visible": (GaussianBlur(),)},
+    "m3svd": {"infrared": (M3SVD_NOISE,), "visible": (M3SVD_BLUR,)},
     "m3svd-release": {
-        "infrared": (ToneCurve(), StripeNoise()),
-        "visible": (GaussianBlur(), GainAndOffset()),
+        "infrared": (ToneCurve(), M3SVD_NOISE),
+        "visible": (M3SVD_BLUR, GainAndOffset()),
     },
     "night": {
         "infrared": (LowContrast(), FixedPatternDrift(), BadPixels()),

@@ -37,6 +37,7 @@ EDGES = {
     "durable",
     "hub",
     "lease",
+    "staged_store",
     "workspace",
     "importers",
     "outcomes",

@@ -1,8 +1,11 @@
-"""`python -m tests.benchmarks`: measure the claims and write docs/benchmarks.md."""
+"""`python -m tests.benchmarks [NAME...]`: measure claims and write them to docs/benchmarks.md.
+
+What each section found is kept in docs/benchmarks/, so that one can be measured without the others.
+"""
 
 import argparse
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,16 +14,20 @@ from tests.benchmarks import (
     bench_build,
     bench_calibration,
     bench_degrade,
+    bench_fidelity,
     bench_loader,
     bench_releases,
     release_claims,
 )
 from tests.benchmarks.footage import prepare
-from tests.benchmarks.tables import Section, page
+from tests.benchmarks.tables import Measurement, Section, page
 from tests.conftest import M3SVD
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
+KEPT = ROOT / "docs" / "benchmarks"
+"""A JSON file for each section, from which the page is written."""
+
 ALTERNATIVES_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 
 CLIP_PAIRS = 40
@@ -64,21 +71,34 @@ def calibration(setting: Setting) -> Section:
     return bench_calibration.section(list(bench_calibration.measured(footage)))
 
 
+def fidelity(_: Setting) -> Section:
+    return bench_fidelity.section(M3SVD / "val")
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
     "degrade": degrade,
+    "fidelity": fidelity,
     "releases": releases,
     "calibration": calibration,
 }
 
 
+def kept() -> Iterator[Measurement]:
+    """What was measured of the sections so far, in their order."""
+    for name in SECTIONS:
+        if (path := KEPT / f"{name}.json").exists():
+            yield Measurement.load(path)
+
+
 def main() -> None:
-    """Measure what was asked for; the page is written where that was everything."""
+    """Measure what was asked for, or everything, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="keep what is laid out there, for another run")
+    parser.add_argument("--page", action="store_true", help="write the page from what is kept")
     given = parser.parse_args()
     if unknown := set(given.names) - SECTIONS.keys():
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
@@ -88,13 +108,12 @@ def main() -> None:
     python = ALTERNATIVES_PYTHON if ALTERNATIVES_PYTHON.exists() else None
     with TemporaryDirectory() as temporary:
         setting = Setting(given.folder or Path(temporary), python, given.rounds)
-        sections = [SECTIONS[name](setting) for name in given.names or SECTIONS]
-    text = page(sections, given.rounds)
-    if given.names:
-        logger.info("%s", text)
-    else:
-        PAGE.write_text(text)
-        logger.info("wrote %s", PAGE)
+        for name in () if given.page else given.names or SECTIONS:
+            measured = Measurement.of_today(SECTIONS[name](setting), given.rounds)
+            measured.save(KEPT / f"{name}.json")
+            logger.info("%s", measured.markdown())
+    PAGE.write_text(page(list(kept())))
+    logger.info("wrote %s", PAGE)
 
 
 if __name__ == "__main__":

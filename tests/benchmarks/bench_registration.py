@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -97,6 +98,7 @@ class Level:
     is_degraded: bool = False
     border: int = cv2.BORDER_REFLECT_101
     """What the warped frame shows where the camera saw nothing; a real one sees something there."""
+    most_draws: int = 100
 
 
 def by_corners(reach_px: float) -> Callable[[np.random.Generator, int, int], Warp]:
@@ -132,7 +134,7 @@ LEVELS = (
     Level("±32 px", by_corners(32)),
     Level("scale, shift", by_view),
     Level("±64 px", by_corners(64)),
-    Level("±32 px, black margins", by_corners(32), border=cv2.BORDER_CONSTANT),
+    Level("±32 px, black margins", by_corners(32), border=cv2.BORDER_CONSTANT, most_draws=3),
     Level("±32 px, noise and blur", by_corners(32), is_degraded=True),
 )
 UNTOUCHED = Level("untouched", by_corners(0))
@@ -212,42 +214,60 @@ METHODS: dict[str, Estimate] = {
 }
 
 
-def measured(
-    source: Path, draws: int, *, methods: Sequence[str], clips: Sequence[str] = (), seed: int = 0
-) -> Iterator[Draw]:
-    """Every draw of every clip, level and method, one after the other.
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    draws: int = 10
+    """Planted warps of every clip and level."""
+    compared: int = 2
+    """The first of them on which the alternatives, slower together than ours, are measured too."""
+    foreign: int = 5
+    """Clips whose visible frames are put beside the infrared ones of every other."""
+    clips: tuple[str, ...] = ()
+    """By name; none: all."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    seed: int = 0
+
+
+def measured(source: Path, effort: Effort) -> Iterator[Draw]:
+    """Every draw of every clip, level and method; each round holds one of every kind.
 
     Args:
         source: the sample of M3SVD.
-        draws: planted warps of each clip and level.
-        methods: of METHODS.
-        clips: by name; none given: all.
-        seed: of the warps.
+        effort: how many.
     """
-    found = [clip for clip in real_clips(source) if not clips or clip.name in clips]
+    clips = [clip for clip in real_clips(source) if not effort.clips or clip.name in effort.clips]
     degraded = degraded_clips(source)
-    for number, clip in enumerate(found):
-        anchors = {}
-        for method in methods:
-            anchors[method], draw = _drawn(method, UNTOUCHED, clip, np.eye(3), None)
-            yield draw
-        for level in LEVELS:
+    anchors: dict[tuple[str, str], Warp | None] = {}
+    for clip, method in product(clips, effort.methods):
+        anchors[clip.name, method], draw = _drawn(method, UNTOUCHED, clip, np.eye(3), None)
+        yield draw
+    for turn in range(effort.draws):
+        methods = [each for each in effort.methods if each == OURS or turn < effort.compared]
+        for level, (number, clip) in product(LEVELS, enumerate(clips)):
             shown = degraded.get(clip.name) if level.is_degraded else clip
-            if shown is None:
+            if shown is None or turn >= level.most_draws:
                 continue
-            rng = np.random.default_rng([seed, number, LEVELS.index(level)])
-            for _ in range(draws):
-                warp = level.plant(rng, *clip.visible[0].shape[:2])
-                for method in methods:
-                    yield _drawn(method, level, shown, warp, anchors[method])[1]
-    for number, clip in enumerate(found):
-        rng = np.random.default_rng([seed, number, len(LEVELS)])
-        for turn in range(1, min(draws, len(found) - 1) + 1):
-            other = found[(number + turn) % len(found)]
-            mixed = Clip(clip.name, clip.infrared, other.visible)
-            warp = FOREIGN.plant(rng, *clip.visible[0].shape[:2])
+            rng = np.random.default_rng([effort.seed, number, LEVELS.index(level), turn])
+            warp = level.plant(rng, *clip.visible[0].shape[:2])
             for method in methods:
-                yield _drawn(method, FOREIGN, mixed, warp, None)[1]
+                yield _drawn(method, level, shown, warp, anchors[clip.name, method])[1]
+        if turn < effort.foreign:
+            yield from _foreign(clips, turn, methods, effort.seed)
+
+
+def _foreign(clips: Sequence[Clip], turn: int, methods: Sequence[str], seed: int) -> Iterator[Draw]:
+    """The infrared frames of every clip beside the visible ones of another."""
+    for number, clip in enumerate(clips):
+        other = clips[(number + 1 + turn % max(len(clips) - 1, 1)) % len(clips)]
+        if other.name == clip.name:
+            continue
+        rng = np.random.default_rng([seed, number, len(LEVELS), turn])
+        warp = FOREIGN.plant(rng, *other.visible[0].shape[:2])
+        mixed = Clip(clip.name, clip.infrared, other.visible)
+        for method in methods:
+            yield _drawn(method, FOREIGN, mixed, warp, None)[1]
 
 
 def _drawn(
@@ -311,11 +331,6 @@ def rows(draws: Sequence[Draw]) -> list[RegistrationRow]:
     return found
 
 
-def measure_registration(draws: int) -> list[RegistrationRow]:
-    """Rows for every method, `draws` planted warps of each clip and level."""
-    return rows(list(measured(M3SVD, draws, methods=tuple(METHODS))))
-
-
 def table(found: Sequence[RegistrationRow]) -> Table:
     """The rows as text."""
     header = (
@@ -339,17 +354,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.bench_registration", description=__doc__
     )
-    parser.add_argument("--draws", type=int, default=2, help="of each clip and level")
+    parser.add_argument("--draws", type=int, default=Effort.draws, help="of each clip and level")
+    parser.add_argument("--compared", type=int, default=Effort.compared)
+    parser.add_argument("--foreign", type=int, default=Effort.foreign)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--clips", nargs="*", default=[], metavar="CLIP")
-    given = parser.parse_args()
+    given = vars(parser.parse_args())
+    effort = Effort(**given | {name: tuple(given[name]) for name in ("methods", "clips")})
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)
     found = []
-    for draw in measured(
-        M3SVD, given.draws, methods=given.methods, clips=given.clips, seed=given.seed
-    ):
+    for draw in measured(M3SVD, effort):
         logger.info("%s", draw)
         found.append(draw)
     logger.info("%s", table(rows(found)).markdown())

@@ -87,6 +87,7 @@ def pyramid_ecc(infrared: Sequence[Image], visible: Sequence[Image]) -> Homograp
     """OpenCV's ECC on gradient magnitude, coarse to fine."""
     here, there = _edges(infrared), _edges(visible)
     found: Homography = np.eye(3)
+    is_found = False
     ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, 1e-5)
     for width in ECC_WIDTHS:
         to_small = scaling(width / here.shape[1])
@@ -104,10 +105,11 @@ def pyramid_ecc(infrared: Sequence[Image], visible: Sequence[Image]) -> Homograp
                 np.ones(small[1].shape, np.uint8),
                 5,
             )
-        except cv2.error:
-            return None
+        except cv2.error:  # it does not converge here; a finer level may
+            continue
         found = np.asarray(np.linalg.inv(back @ warp @ to_small), np.float64)
-    return np.asarray(found / found[2, 2], np.float64)
+        is_found = True
+    return np.asarray(found / found[2, 2], np.float64) if is_found else None
 
 
 def phase_correlation(infrared: Sequence[Image], visible: Sequence[Image]) -> Homography | None:

@@ -5,10 +5,12 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import TypeAdapter
 
 from tests.benchmarks.measuring import Spread, significant
 
@@ -64,16 +66,45 @@ class Section:
         return "\n\n".join([*parts, *(table.markdown() for table in self.tables)])
 
 
-def page(sections: Sequence[Section], rounds: int) -> str:
+@dataclass(frozen=True)
+class Measurement:
+    """A section of the page as it was measured, kept as JSON so that others can be added to it."""
+
+    section: Section
+    measured_on: date
+    rounds: int
+    machine: str
+
+    @classmethod
+    def of_today(cls, section: Section, rounds: int) -> Self:
+        """What was measured just now, on this machine."""
+        return cls(section, datetime.now(UTC).date(), rounds, machine())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        return TypeAdapter(cls).validate_json(path.read_bytes())
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(TypeAdapter(type(self)).dump_json(self, indent=1) + b"\n")
+
+    def markdown(self) -> str:
+        return (
+            f"{self.section.markdown()}\n\n"
+            f"Measured on {self.measured_on} in {self.rounds} rounds on {self.machine}."
+        )
+
+
+def page(measurements: Sequence[Measurement]) -> str:
     """The whole of docs/benchmarks.md."""
     head = (
         "# Benchmarks\n\n"
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; every figure is the median of "
-        f"{rounds} rounds that alternate between the alternatives, with the lowest and the "
-        "highest. CPU time is that of all processes taking part. Compare ratios, which hold from "
-        f"machine to machine, rather than rates.\n\nMachine: {machine()}."
+        "Written by `make bench`, or a section at a time by `python -m tests.benchmarks NAME`. "
+        "Every figure is the median of rounds that alternate between the alternatives, with the "
+        "lowest and the highest. CPU time is that of all processes taking part. Compare ratios, "
+        "which hold from machine to machine, rather than rates."
     )
-    return "\n\n".join([head, *(section.markdown() for section in sections)]) + "\n"
+    return "\n\n".join([head, *(measured.markdown() for measured in measurements)]) + "\n"
 
 
 def machine() -> str:

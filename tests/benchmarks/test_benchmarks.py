@@ -8,11 +8,11 @@ import pytest
 from pipeline.image_files import write_image
 from pipeline.video_files import write_video
 from tests.benchmarks import bench_build, bench_calibration, bench_loader, release_claims
-from tests.benchmarks.__main__ import ALTERNATIVES_PYTHON
+from tests.benchmarks.__main__ import ALTERNATIVES_PYTHON, KEPT, PAGE, SECTIONS, kept
 from tests.benchmarks.footage import STREAMS, Footage, prepare
 from tests.benchmarks.loaders import draw_places, memory_maps
 from tests.benchmarks.measuring import Spread
-from tests.benchmarks.tables import Claim, Section, page
+from tests.benchmarks.tables import Claim, Measurement, Section, page
 
 CLIPS, FRAMES, PAIRS = ("dawn", "dusk"), 9, 20
 HEIGHT, WIDTH = 144, 160
@@ -97,13 +97,22 @@ def test_releases_are_measured() -> None:
     assert {row[0] for row in section.tables[0].rows} >= {"release", "diff"}
 
 
-def test_a_claim_that_does_not_hold_is_shown_as_missed() -> None:
+def test_a_claim_that_does_not_hold_is_kept_and_shown_as_missed(tmp_path: Path) -> None:
     claims = (
         Claim("speed of walking", Spread((2.0, 3.0, 50.0)), ">=", 3),
         Claim("size of a mouse", Spread((0.66,)), "<=", 0.65),
     )
 
-    text = page([Section("Animals", "By eye.", claims, ())], rounds=3)
+    measured = Measurement.of_today(Section("Animals", "By eye.", claims, ()), rounds=3)
+    measured.save(tmp_path / "docs" / "animals.json")
+    again = Measurement.load(tmp_path / "docs" / "animals.json")
+    text = page([again])
 
+    assert again == measured
     assert "| speed of walking | >= 3 x | 3 (2..50) | met |" in text
     assert "| size of a mouse | <= 0.65 x | 0.66 (0.66..0.66) | **missed** |" in text
+
+
+def test_the_page_shows_what_was_measured_and_nothing_else() -> None:
+    assert {path.stem for path in KEPT.iterdir()} <= SECTIONS.keys()
+    assert PAGE.read_text() == page(list(kept()))

@@ -108,6 +108,47 @@ def test_planted_parameters_are_printed_by_fit(folder: Path, tmp_path: Path) -> 
     assert 8.5 < low < 14.5
 
 
+def test_what_fit_prints_is_a_recipe_that_does_the_same_again(folder: Path, tmp_path: Path) -> None:
+    run("degrade", folder, tmp_path / "noisy", "--band", "infrared")
+    words = ["degrade", str(folder), str(tmp_path / "noisy"), "--band", "infrared", "--fit"]
+
+    printed = CliRunner().invoke(main, words).stdout
+
+    (tmp_path / "fitted.yaml").write_text(printed)
+    recipe = ["--recipe", tmp_path / "fitted.yaml"]
+    code, _ = run("degrade", folder, tmp_path / "again", "--band", "infrared", *recipe)
+    assert code == 0
+    noise = [
+        run(*words[:2], tmp_path / name, *words[3:])[1]["noise"] for name in ("noisy", "again")
+    ]
+    sigmas = [found["white_sigma_levels"][0] for found in noise]
+    assert sigmas[1] == pytest.approx(sigmas[0], rel=0.05)
+
+
+def test_clips_that_do_not_belong_together_are_refused_with_their_sizes(
+    folder: Path, tmp_path: Path
+) -> None:
+    for number in range(3):
+        write_image(tmp_path / "other" / f"{number}.png", np.zeros((40, 50), np.uint8))
+
+    code, document = run("degrade", folder, tmp_path / "other", "--band", "infrared", "--fit")
+
+    assert code == 1
+    assert "6 frames of 64 x 48" in document["error"][0]
+    assert "3 frames of 50 x 40" in document["error"][0]
+
+
+def test_a_frame_that_cannot_be_read_leaves_no_folder_behind(folder: Path, tmp_path: Path) -> None:
+    last = folder / "0012.png"
+    last.write_bytes(last.read_bytes()[:-200])
+
+    code, document = run("degrade", folder, tmp_path / "out", "--band", "infrared")
+
+    assert code == 1
+    assert "0012.png" in document["error"][0]
+    assert [path.name for path in tmp_path.iterdir()] == ["clean"]
+
+
 @pytest.mark.parametrize(
     ("out", "complaint"),
     [("clean", "holds something already"), ("out.avi", "ends in .mp4"), ("taken.mp4", "holds")],

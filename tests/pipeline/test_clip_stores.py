@@ -1,6 +1,7 @@
 """A clip store reads back bit for bit, is whole or absent, and every damage to it is named."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -430,61 +431,62 @@ def test_a_clip_with_pairs_missing_cannot_be_sealed(workspace: Workspace) -> Non
     assert list(workspace.staging.iterdir()) == []
 
 
-KILLED_WRITER = """
-import os, signal, sys
+KILLED_WRITERS = """
+import json, os, signal, sys
 from pathlib import Path
 from pipeline.workspace import Workspace
 from tests.pipeline.test_clip_stores import STREAMS, attributes, frames, write
 
-root, last = sys.argv[1], int(sys.argv[2])
+folder = Path(sys.argv[1])
 about = attributes(70, 32, 48)
 whole = frames(about, STREAMS)
-seen = 0
 
-def die(event, arguments):
-    global seen
-    watched = event in ("open", "os.mkdir", "os.rename") and str(arguments[0]).startswith(root)
-    seen += watched
-    if watched and seen == last:
-        os.kill(os.getpid(), signal.SIGKILL)
+def write_and_die(root, last):
+    "In a fork; kills itself where it touches the workspace for the nth time (0: never)."
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    seen = 0
 
-sys.addaudithook(die)
-write(Workspace(Path(root)), about, whole)
-print(seen)
+    def die(event, arguments):
+        nonlocal seen
+        if event not in ("open", "os.mkdir", "os.rename"):
+            return
+        seen += str(arguments[0]).startswith(str(root))
+        if last and seen == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(die)
+    write(Workspace(root), about, whole)
+    (folder / "moments").write_text(str(seen))
+    os._exit(0)
+
+assert write_and_die(folder / "undisturbed", 0) == 0
+count = int((folder / "moments").read_text())
+chosen = [1, 3, count // 4, count // 2, 3 * count // 4, *range(count - 5, count + 1)]
+for last in chosen:
+    assert write_and_die(folder / f"killed-{last}", last) == signal.SIGKILL
+print(json.dumps(chosen))
 """
-"""Writes a clip and kills itself where it touches the workspace for the nth time (0: never)."""
+"""Writes a clip over and over, each time killed at another moment; prints which they were."""
 
 
-def writer_process(root: Path, last: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", KILLED_WRITER, str(root), str(last)],
+def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(tmp_path: Path) -> None:
+    about = attributes(70, 32, 48)
+    whole = frames(about, STREAMS)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WRITERS, str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    expected = content(store_of(Workspace(tmp_path / "undisturbed"), about))
 
-
-@pytest.mark.slow
-def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(tmp_path: Path) -> None:
-    about = attributes(70, 32, 48)
-    whole = frames(about, STREAMS)
-    undisturbed = Workspace(tmp_path / "undisturbed")
-    moments = int(writer_process(undisturbed.root, 0).stdout)
-    expected = content(store_of(undisturbed, about))
-
-    for last in (
-        1,
-        3,
-        moments // 4,
-        moments // 2,
-        3 * moments // 4,
-        *range(moments - 5, moments + 1),
-    ):
+    for last in json.loads(done.stdout):
         workspace = Workspace(tmp_path / f"killed-{last}")
-        killed = writer_process(workspace.root, last)
         store = store_of(workspace, about)
-        assert killed.returncode == -9, killed.stderr
         assert not store.exists() or content(store) == expected
 
         with workspace.owned() as held:

@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clips import cut_clips
+from pipeline.clips import cut_clips, stretch_of
+from schemas.base import Matrix3x3
+from schemas.facts import Stretch
 
 
 @given(st.lists(st.sampled_from([0.04, 0.04, 0.04, 0.04, 0.2]), max_size=80), st.integers(2, 9))
@@ -37,3 +39,24 @@ def test_a_dropped_frame_cuts_and_jitter_does_not() -> None:
 
 def test_no_pairs_give_no_clips() -> None:
     assert cut_clips(np.zeros(0, np.int64), np.zeros(0), min_pairs=7) == ([], [])
+
+
+SQUARE: Matrix3x3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+def stretch(first: int, end: int) -> Stretch:
+    return Stretch(
+        first_pair=first, end_pair=end, homography=SQUARE, confidence=1, mean_residual_px=None
+    )
+
+
+def test_a_moved_rig_cuts_and_what_it_saw_while_moving_is_left_out() -> None:
+    times_s = np.delete(np.arange(61) / 25, 50)
+    stretches = (stretch(0, 20), stretch(24, 60))
+
+    runs, left_out = cut_clips(np.arange(60), times_s, min_pairs=11, stretches=stretches)
+
+    assert runs == [range(20), range(24, 50)]
+    assert [(run.first_infrared_frame, run.pairs) for run in left_out] == [(20, 4), (50, 10)]
+    assert "the rig moved" in left_out[0].reason
+    assert [stretch_of(run, stretches) for run in runs] == list(stretches)

@@ -87,6 +87,21 @@ def test_a_folder_whose_making_fails_is_gone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def fill_and_lose(folder: Path, final: Path) -> None:
+    with new_folder(folder, final):
+        (folder / "first").touch()
+        folder.rename(folder.with_name("grave"))
+        folder.mkdir()
+        (folder / "second").touch()
+
+
+def test_a_folder_that_was_taken_away_and_made_again_gets_no_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="taken away while it was filled"):
+        fill_and_lose(tmp_path / "staged", tmp_path / "final")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["grave"]
+
+
 def test_folders_are_made_down_to_the_last_and_stay_where_they_are(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b")
     (tmp_path / "a" / "b" / "file").touch()

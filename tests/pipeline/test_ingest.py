@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.ingest import (
-    GRID,
     colors_look_swapped,
     count_missing,
     hash_files,
     ingest_fingerprint,
-    measure,
     run_ingest,
     tone_mapping,
 )
+from pipeline.ingest_measure import GRID, measure
+from pipeline.tone import tone_shares
 from pipeline.video_files import Frame, write_image, write_video
 from pipeline.workspace import Workspace, load_arrays
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig, Timestamps
@@ -31,6 +31,7 @@ INFRARED = Camera(width=64, height=48)
 VISIBLE = Camera(width=96, height=80)
 FRAMES = 12
 FPS = 25.0
+SHARES = tone_shares(IngestRecipe())
 
 Stream = NDArray[Any]
 
@@ -133,13 +134,13 @@ def test_the_signals_are_saved_beside_the_facts(tmp_path: Path) -> None:
 
 def test_motion_stands_in_the_region_where_it_happens() -> None:
     still = np.zeros((2, 48, 64), np.uint8)
-    still[1, 40:44, 4:8] = 200
+    still[1, 40:42, 4:6] = 200
 
-    motion = measure(still).motion
+    motion = measure(still, SHARES).motion
 
     assert not motion[0].any()
     row, column = np.unravel_index(motion[1].argmax(), GRID)
-    assert (row, column) == (10, 1)
+    assert (row, column) == (20, 2)
     assert motion[1].sum() == pytest.approx(motion[1, row, column])
     assert motion[1, row, column] == pytest.approx(200)
 
@@ -147,8 +148,8 @@ def test_motion_stands_in_the_region_where_it_happens() -> None:
 def test_a_count_moves_as_many_grey_levels_as_its_8_bits() -> None:
     levels = np.random.default_rng(2).integers(0, 256, (3, 240, 320)).astype(np.uint8)
 
-    of_levels = measure(levels).motion
-    of_counts = measure(levels.astype(np.uint16) * 256).motion
+    of_levels = measure(levels, SHARES).motion
+    of_counts = measure(levels.astype(np.uint16) * 256, SHARES).motion
 
     np.testing.assert_allclose(of_counts, of_levels, atol=0.5)
 
@@ -184,7 +185,7 @@ def test_a_change_of_one_count_is_no_repetition() -> None:
     frames[:, 0, 0] = 7000
     frames[1, 240, 320] += 1
 
-    signals = measure(frames)
+    signals = measure(frames, SHARES)
 
     assert not signals.repeated.any()
     assert not signals.dead.any()
@@ -284,7 +285,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
     def peak_bytes(count: int) -> int:
         tracemalloc.start()
-        measure(frames(count))
+        measure(frames(count), SHARES)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak

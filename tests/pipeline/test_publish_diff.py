@@ -12,7 +12,7 @@ from pipeline.publish_diff import diff_lines, diff_releases, told
 from schemas.catalog import Lens
 from schemas.degradations import GaussianBlur, StripeNoise
 from schemas.facts import Rejection
-from schemas.recipe import DegradeRecipe, Recipe, RegisterRecipe
+from schemas.recipe import DegradeRecipe, Recipe, RegisterRecipe, SyncRecipe
 from schemas.release import Change, Release, ReleaseClip
 from tests.pipeline.studio import SITES, Studio
 
@@ -252,7 +252,7 @@ def test_a_recording_that_is_rejected_now_says_why_its_clips_are_gone(release: R
 
     assert [told(change) for change in clip.why] == [
         "rejection of pier-walk: none -> sync: no motion; film again",
-        "recipe.sync.min_confidence: 0.22 -> 0.9",
+        f"recipe.sync.min_confidence: {SyncRecipe().min_confidence} -> 0.9",
     ]
 
 

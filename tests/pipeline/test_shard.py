@@ -19,14 +19,14 @@ from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.ingest import run_ingest
 from pipeline.shard import run_shard, shard_fingerprint
 from pipeline.sync import run_sync
-from pipeline.tone import tone_mapped
+from pipeline.tone import levels_of
 from pipeline.video_files import read_frames, write_image, write_video
 from pipeline.workspace import Workspace, load, load_arrays, save, save_arrays
 from schemas.base import Matrix3x3
 from schemas.catalog import Camera, Recording, RecordingPlan, Review, Rig, Timestamps
 from schemas.degradations import StripeNoise
 from schemas.errors import ShardError, WorkspaceError
-from schemas.facts import IngestFacts, RegisterFacts, ShardFacts, SyncFacts
+from schemas.facts import RegisterFacts, ShardFacts, Stretch, SyncFacts
 from schemas.recipe import DegradeRecipe, Recipe, ShardRecipe
 from schemas.store import ClipAttributes
 
@@ -268,16 +268,14 @@ def test_counts_are_kept_beside_the_levels_made_of_them(
     film(tmp_path / "data", 9, dtype=np.uint16)
     plan = plan_of(tmp_path / "data", Recipe(shard=ShardRecipe(keep_counts=keep_counts)))
     with_facts(plan, workspace)
-    ingest = load(workspace.facts("dock", "ingest"), IngestFacts)
-    assert ingest is not None
-    assert ingest.infrared.tone is not None
 
     ((arrays, _),) = stored(workspace, run_shard(plan, workspace))
 
-    counts = source(plan, "infrared")
+    counts: Stream = source(plan, "infrared")
+    curves: Stream = load_arrays(workspace.signals("dock"))["infrared_tone"]
     assert counts.dtype == np.uint16
     assert np.array_equal(
-        arrays["infrared"], np.stack([tone_mapped(frame, ingest.infrared.tone) for frame in counts])
+        arrays["infrared"], [levels_of(*pair) for pair in zip(counts, curves, strict=True)]
     )
     assert ("infrared_counts" in arrays) == keep_counts
     assert not keep_counts or np.array_equal(arrays["infrared_counts"], counts)
@@ -530,3 +528,36 @@ def test_the_fingerprint_follows_what_came_before_and_not_what_is_no_pixel() -> 
     assert shard_fingerprint(plan, "other") != shard_fingerprint(plan, "up")
     assert shard_fingerprint(reviewed, "up") == shard_fingerprint(plan, "up")
     assert shard_fingerprint(moved, "up") == shard_fingerprint(plan, "up")
+
+
+def test_every_stretch_of_a_bumped_recording_has_its_own_homography(tmp_path: Path) -> None:
+    film(tmp_path / "rig", 30)
+    plan = plan_of(tmp_path / "rig", registered=False, offset_s=0.0)
+    workspace = Workspace(tmp_path / "work")
+    crop = (6, 4, WIDTH - 12, HEIGHT - 8)
+    facts = with_facts(plan, workspace, crop=crop)
+    shifts = ((0, 12, 3), (15, 30, -5))
+    stretches = tuple(
+        Stretch(
+            first_pair=first,
+            end_pair=end,
+            homography=((1, 0, shift), (0, 1, 2), (0, 0, 1)),
+            confidence=0.5,
+            mean_residual_px=None,
+        )
+        for first, end, shift in shifts
+    )
+    facts = facts.model_copy(update={"stretches": stretches})
+    save(facts, workspace.facts("dock", "register"))
+
+    cut = run_shard(plan, workspace)
+
+    visible = source(plan, "visible")
+    clips = stored(workspace, cut)
+    assert [clip.pairs for clip in cut.clips] == [12, 15]
+    assert [clip.homography for clip in cut.clips] == [each.homography for each in stretches]
+    assert ["the rig moved" in run.reason for run in cut.left_out] == [True]
+    for (arrays, about), (first, end, shift) in zip(clips, shifts, strict=True):
+        moved = visible[first:end, 4 - 2 : HEIGHT - 4 - 2, 6 - shift : WIDTH - 6 - shift]
+        assert np.array_equal(arrays["visible"], moved)
+        assert about.first_infrared_frame == first

@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from schemas.catalog import load_catalog
 from schemas.errors import CatalogError
+from schemas.recipe import DEGRADE_PRESETS, DegradeRecipe
 
 Plain = dict[str, object]
 
@@ -171,3 +172,13 @@ def test_a_bad_recipe_is_refused_at_its_field(tmp_path: Path, recipe: Plain, pla
     (line,) = problems(path)
 
     assert line.startswith(f"{path}: {place}: ")
+
+
+@pytest.mark.parametrize("preset", DEGRADE_PRESETS)
+@pytest.mark.parametrize("given", [{}, {"visible": []}, {"infrared": [{"kind": "row-noise"}]}])
+def test_a_degrade_recipe_written_without_what_is_default_reads_back_the_same(
+    preset: str, given: Plain
+) -> None:
+    recipe = DegradeRecipe.model_validate(given | {"preset": preset})
+
+    assert DegradeRecipe.model_validate(recipe.model_dump(exclude_unset=True)) == recipe

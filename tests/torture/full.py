@@ -33,9 +33,14 @@ READER_TESTS = (
     "tests/torture/test_damage.py",
     "tests/torture/test_forgeries.py",
     "tests/torture/test_readers.py",
+    "tests/torture/test_clock.py",
     "tests/pipeline/test_clip_stores.py",
+    "tests/pipeline/test_staged_store.py",
+    "tests/pipeline/test_durable.py",
+    "tests/pipeline/test_lease.py",
     "tests/pipeline/test_workspace.py",
     "tests/model/test_shards.py",
+    "tests/model/test_loader.py",
 )
 
 
@@ -160,7 +165,7 @@ def main() -> int:
         readers = run_tests(READER_TESTS)
     tests = {
         "builds killed, stopped, at once, on full disks, of bad input": commands,
-        "stores, readers, cut and exchanged files, forgeries": readers,
+        "stores, readers, loaders, dates, cut and exchanged files, forgeries": readers,
     }
     text = TEXT.format(
         date=f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",

@@ -20,21 +20,12 @@ from tests.torture.damage import (
     is_read_refused,
     read_everything,
 )
-from tests.torture.rig import VERSION, film, journey
+from tests.torture.rig import VERSION
 
 FLIPS = 200
 """What every change is tested with; `make torture` makes more than a thousand."""
 
 PAGE_BYTES = 4096
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one release, to be left as it was found."""
-    folder = tmp_path_factory.mktemp("damage")
-    film(folder)
-    journey(folder / "catalog.yaml", folder / "work")
-    return folder / "work"
 
 
 def shards(work: Path, array: str = "*") -> list[Path]:

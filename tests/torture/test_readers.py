@@ -17,7 +17,7 @@ from model.stores import OpenClip, open_clip, read_frames
 from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace
 from schemas.errors import StoreError
-from tests.torture.rig import VERSION, film, journey
+from tests.torture.rig import VERSION
 
 FEW_DESCRIPTORS = 64
 
@@ -33,15 +33,6 @@ windows = ClipWindows(work / "releases" / sys.argv[3], "train", 5, None)
 print(sum(int(windows[n]["visible"].sum()) for n in range(len(windows))))
 assert verify_release(sys.argv[3], Workspace(work)) == []
 """
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one release, to be left as it was found."""
-    folder = tmp_path_factory.mktemp("readers")
-    film(folder)
-    journey(folder / "catalog.yaml", folder / "work")
-    return folder / "work"
 
 
 def windows_of(work: Path) -> ClipWindows:

@@ -1,0 +1,33 @@
+"""Whatever wrote them, frames come back to the last bit at their very instants."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.video_files import probe, read_frames, read_frames_at
+from tests.pipeline.recorders import FRAMES, HEIGHT, RECORDERS, WIDTH, Recorder, infrared_counts
+
+EXACT_S = 2.4e-7
+"""Half a step of float64 at today's date, in seconds since 1970."""
+
+
+@pytest.mark.parametrize("recorder", RECORDERS.values(), ids=RECORDERS.keys())
+def test_every_format_gives_its_counts_back_at_their_instants(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    counts = infrared_counts()
+    recorded = recorder(tmp_path, counts)
+
+    found = probe(recorded.path, fps=recorded.fps, layout=recorded.layout)
+    frames = list(read_frames(recorded.path, "infrared", layout=recorded.layout))
+    part = list(read_frames(recorded.path, "infrared", start=5, stop=8, layout=recorded.layout))
+    single = read_frames_at(recorded.path, "infrared", [9, 2], layout=recorded.layout)
+
+    assert (found.width, found.height, found.bit_depth) == (WIDTH, HEIGHT, 16)
+    assert found.times_s.shape == (FRAMES,)
+    assert np.abs(found.times_s - recorded.times_s).max() <= EXACT_S
+    assert found.is_lossless
+    np.testing.assert_array_equal(frames, counts)
+    np.testing.assert_array_equal(part, counts[5:8])
+    np.testing.assert_array_equal(single, counts[[9, 2]])
