@@ -14,7 +14,7 @@ from pipeline.register_fit import Homography, described, scaling
 from pipeline.register_search import surfaces_of
 from pipeline.register_stretches import spread
 from pipeline.sync import motion_of
-from pipeline.sync_clock import Evidence, estimate_clock
+from pipeline.sync_clock import ClockFit, Evidence, estimate_clock
 from pipeline.sync_motion import usual_period_s
 from pipeline.tone import tone_mapped
 from pipeline.video_files import Band, Frame, read_frames_at
@@ -167,6 +167,40 @@ def _same_time(signals: Signals, infrared: NDArray[np.intp]) -> NDArray[np.intp]
     return np.asarray(np.clip(after, 0, since["visible"].size - 1), np.intp)
 
 
+def kept_evidence(pairs: Signals) -> Evidence | None:
+    """What sync kept of its estimate; None: the offset was declared."""
+    kept = {
+        name: pairs[f"evidence_{name}"].astype(np.float64)
+        for name in Evidence.__dataclass_fields__
+        if f"evidence_{name}" in pairs
+    }
+    return Evidence(**kept) if kept else None
+
+
+def refused_clock(plan: RecordingPlan, ingest: IngestFacts, signals: Signals) -> ClockFit:
+    """The estimate that was too uncertain; without evidence where nothing can be compared."""
+    try:
+        return estimate_clock(
+            motion_of(signals, "infrared", ingest.infrared),
+            motion_of(signals, "visible", ingest.visible),
+            plan.recipe.sync.model_copy(update={"min_confidence": 0.0}),
+        )
+    except SyncError:
+        return ClockFit(0.0, 0.0, 0.0)
+
+
+def clocks_of(signals: Signals, fit: ClockFit) -> Clocks:
+    """A clock with the evidence for it, beside the recording's middle and rate."""
+    times_s = [signals[f"{band}_times_s"].astype(np.float64) for band in ("infrared", "visible")]
+    return Clocks(
+        evidence=fit.evidence,
+        offset_s=fit.offset_s,
+        drift_ppm=fit.drift_ppm,
+        middle_s=float(times_s[0][[0, -1]].mean()),
+        period_s=max(usual_period_s(times) for times in times_s),
+    )
+
+
 def run_evidence(plan: RecordingPlan, workspace: Workspace, answer: Alignment) -> Found:
     """Read again what an answer rests on.
 
@@ -188,40 +222,16 @@ def run_evidence(plan: RecordingPlan, workspace: Workspace, answer: Alignment) -
     pairs = None
     if sync is not None:
         pairs = load_arrays(workspace.pairs(recording), fingerprint=sync.fingerprint)
+        fit = ClockFit(sync.offset_s, sync.drift_ppm, sync.confidence, kept_evidence(pairs))
+    else:
+        fit = refused_clock(plan, ingest, signals)
     misses = None
     if pairs is not None and answer.homography is not None:
         misses = _run_displacements(plan, ingest, pairs, answer.homography)
     return Found(
         views=_run_views(plan, ingest, (signals, pairs), answer.homography),
-        clocks=_clocks(plan, ingest, signals, answer),
+        clocks=clocks_of(signals, fit),
         misses=misses,
-    )
-
-
-def _clocks(
-    plan: RecordingPlan, ingest: IngestFacts, signals: Signals, answer: Alignment
-) -> Clocks:
-    """What the clocks were judged by, also where they were refused."""
-    evidence = None
-    try:
-        fit = estimate_clock(
-            motion_of(signals, "infrared", ingest.infrared),
-            motion_of(signals, "visible", ingest.visible),
-            plan.recipe.sync.model_copy(update={"min_confidence": 0.0}),
-        )
-        evidence = fit.evidence
-        offset_s, drift_ppm = fit.offset_s, fit.drift_ppm
-    except SyncError:
-        offset_s, drift_ppm = 0.0, 0.0  # a still view has nothing to compare
-    if answer.offset_s is not None:
-        offset_s, drift_ppm = answer.offset_s, answer.drift_ppm or 0.0
-    times_s = {b: signals[f"{b}_times_s"].astype(np.float64) for b in ("infrared", "visible")}
-    return Clocks(
-        evidence=evidence,
-        offset_s=offset_s,
-        drift_ppm=drift_ppm,
-        middle_s=float(times_s["infrared"][[0, -1]].mean()),
-        period_s=max(usual_period_s(times) for times in times_s.values()),
     )
 
 

@@ -24,6 +24,9 @@ HEAD_PX, CHARTS_PX, TITLE_PX = 100, 460, 40
 ARROW_SHARE = 1 / 14
 """Length of the longest arrow, in image widths."""
 
+LEAST_TOP = 0.25
+"""Correlation up to which the axis reaches at least: chance looks small beside a real agreement."""
+
 LEAST_SCALE_PX = 1.0
 """Displacements shown as long as that share at least: smaller ones are no fault."""
 
@@ -109,6 +112,7 @@ def _plot_offsets(axes: Axes, clocks: Clocks) -> None:
         axes.plot(offsets_s[rival], scores[rival], "o", color=FAINT, markersize=7, mfc="white")
         _label(axes, (offsets_s[rival], scores[rival]), f"next best: {scores[rival]:.2f}")
     axes.margins(x=0.02, y=0.15)
+    axes.set_ylim(top=max(LEAST_TOP, 1.15 * float(scores[best])))
     axes.set_title("Agreement of what moves, by offset")
     axes.set_xlabel("seconds added to visible time")
     axes.set_ylabel("correlation")

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from tests.benchmarks import (
     bench_build,
+    bench_calibration,
     bench_degrade,
     bench_fidelity,
     bench_loader,
@@ -66,11 +67,16 @@ def degrade(setting: Setting) -> Section:
     return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
 
 
+def calibration(setting: Setting) -> Section:
+    footage = bench_calibration.footages(setting.rounds)
+    return bench_calibration.section(list(bench_calibration.measured(footage)))
+
+
 def fidelity(_: Setting) -> Section:
     return bench_fidelity.section(M3SVD / "val")
 
 
-def tone(_setting: Setting) -> Section:
+def tone(_: Setting) -> Section:
     return bench_tone.section(bench_tone.Effort())
 
 
@@ -81,6 +87,7 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "fidelity": fidelity,
     "releases": releases,
     "tone": tone,
+    "calibration": calibration,
 }
 
 

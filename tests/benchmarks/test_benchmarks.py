@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.image_files import write_image
 from pipeline.video_files import write_video
-from tests.benchmarks import bench_build, bench_loader, release_claims
+from tests.benchmarks import bench_build, bench_calibration, bench_loader, release_claims
 from tests.benchmarks.__main__ import ALTERNATIVES_PYTHON, KEPT, PAGE, SECTIONS, kept
 from tests.benchmarks.footage import STREAMS, Footage, prepare
 from tests.benchmarks.loaders import draw_places, memory_maps
@@ -79,6 +79,16 @@ def test_the_build_is_measured(tmp_path: Path) -> None:
     steps = {row[0] for row in section.tables[0].rows}
     assert {"warped: decode alone", "warped: shard", "warped: encode alone"} <= steps
     assert [f"MB at {n * FRAMES} pairs" in section.tables[1].header for n in (1, 2)] == [True, True]
+
+
+@pytest.mark.slow
+def test_calibration_is_measured() -> None:
+    footage = bench_calibration.footages(1, lenses=["usual"], levels=["noise"])
+
+    section = bench_calibration.section(list(bench_calibration.measured(footage)))
+
+    assert all(claim.is_met for claim in section.claims)
+    assert [row[2] for row in section.tables[0].rows] == 2 * list(bench_calibration.METHODS)
 
 
 def test_releases_are_measured() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.align import Known, align_videos, layouts_of, rig_of
+from flows.align import Known, align_videos, alignment_lines, layouts_of, rig_of
 from pipeline.align_picture import WIDTH_PX, run_align_picture
 from pipeline.geometry import distance_of_corners
 from pipeline.video_files import read_image, write_video
@@ -81,12 +81,24 @@ def colours(image: NDArray[np.generic]) -> int:
     return len(np.unique(image.reshape(-1, 3), axis=0))
 
 
-def test_people_read_what_was_found(walk: Path) -> None:
-    answer = align(walk / "infrared.mkv", walk / "visible.mp4", "--offset", "0.2")
+def test_people_read_what_was_found() -> None:
+    found = Alignment(
+        accepted=True,
+        reason=None,
+        offset_s=0.2,
+        drift_ppm=-12,
+        sync_confidence=0.9,
+        homography=((1, 0, 5.25), (0, 1, -3), (0, 0, 1)),
+        registration_confidence=0.6,
+        mean_residual_px=None,
+        pairs=100,
+    )
 
-    assert answer.code == 0, answer.complaints
-    assert "visible time +0.2000 s, drift +0.0 ppm" in answer.printed
-    assert "infrared pixels from visible pixels" in answer.printed
+    said = "\n".join(alignment_lines(found))
+
+    assert "visible time +0.2000 s, drift -12.0 ppm (confidence 0.90); 100 pairs" in said
+    assert "infrared pixels from visible pixels (confidence 0.60)" in said
+    assert "5.25" in said
 
 
 def test_a_refusal_is_a_document_with_its_reason(tmp_path: Path) -> None:

@@ -1,19 +1,24 @@
 """`twinband calibrate` as its users meet it: footage in, lenses in the catalog, or reasons."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
+from flows.calibrate import calibrate_rig, calibration_lines, footage_in
 from pipeline.calibrate_picture import WIDTH_PX
 from pipeline.simulate_board import film_board
 from pipeline.simulate_truth import calibration_takes, calibration_truth
-from pipeline.video_files import read_image, write_video
+from pipeline.video_files import Band, read_image, write_video
 from schemas.catalog import load_catalog
-from schemas.facts import CameraCalibration
+from schemas.errors import CalibrateError
+from schemas.facts import CameraCalibration, Checkerboard
 from schemas.simulation import CalibrationBoard, SimulationSettings
 from tests.flows.rig import COMMAND, Answer, running
+
+POSES = 12
+
+BOARD = Checkerboard(columns=9, rows=6)
 
 CATALOG = """\
 dataset: {name: harbour}
@@ -30,9 +35,9 @@ sessions: []
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The board in 16 poses before both cameras, and in 3 before the infrared one."""
+    """The board in POSES poses before both cameras, and in 3 before the infrared one."""
     folder = tmp_path_factory.mktemp("footage")
-    rig, board = SimulationSettings(), CalibrationBoard(poses=16, frames_per_pose=1)
+    rig, board = SimulationSettings(), CalibrationBoard(poses=POSES, frames_per_pose=1)
     poses = calibration_truth(rig, board).poses
     for band, take in calibration_takes(rig).items():
         write_video(
@@ -100,60 +105,49 @@ def test_refused_footage_leaves_the_catalog_as_it_is(footage: Path, catalog: Pat
 
 
 def test_a_camera_that_is_determined_is_kept_though_the_other_is_refused(
-    footage: Path, catalog: Path, tmp_path: Path
+    footage: Path, catalog: Path
 ) -> None:
-    folder = tmp_path / "mixed"
-    folder.mkdir()
-    shutil.copy(footage / "good" / "visible.mp4", folder)
-    shutil.copy(footage / "few" / "thermal.mkv", folder / "infrared.mkv")
+    files: dict[Band, Path] = {
+        "infrared": footage / "few" / "thermal.mkv",
+        "visible": footage / "good" / "visible.mp4",
+    }
 
-    answer = calibrate(catalog, "mast", folder)
+    found = calibrate_rig(catalog, "mast", files, BOARD, catalog.parent / "work")
 
-    assert answer.code == 1
+    assert not found.accepted
     (rig,) = load_catalog(catalog).rigs
     assert rig.infrared.lens is None
     assert rig.visible.lens is not None
+    said = "\n".join(calibration_lines(found))
+    assert "infrared: refused; board in 3 of 3 frames" in said
+    assert "20 are good" in said
+    assert "mast has its visible lens" in said
 
 
-def test_people_read_what_was_found(footage: Path, catalog: Path) -> None:
-    work = catalog.parent / "work"
-    where = (footage / "few", "--infrared", "thermal.mkv", "-c", catalog, "--work", work)
-    with running(COMMAND, "calibrate", "mast", *where, "--board", "9x6") as command:
-        answer = command.answer()
+def test_a_rig_that_the_catalog_has_not_is_named(footage: Path, catalog: Path) -> None:
+    files: dict[Band, Path] = {"infrared": footage / "few" / "thermal.mkv"}
 
-    assert answer.code == 1
-    assert "infrared: refused; board in 3 of 3 frames" in answer.complaints
-    assert "20 are good" in answer.complaints
+    with pytest.raises(CalibrateError, match="has no rig boat; it has mast"):
+        calibrate_rig(catalog, "boat", files, BOARD, catalog.parent / "work")
 
 
 @pytest.mark.parametrize(
-    ("rig", "folder", "said"),
-    [
-        ("boat", "good", "has no rig boat; it has mast"),
-        ("mast", "few", "holds neither infrared.* nor visible.*"),
-        ("mast", "none", "is no folder"),
-    ],
+    ("folder", "said"),
+    [("few", r"holds neither infrared\.\* nor visible\.\*"), ("none", "is no folder")],
 )
-def test_what_is_not_there_is_named(
-    footage: Path, catalog: Path, rig: str, folder: str, said: str
-) -> None:
-    answer = calibrate(catalog, rig, footage / folder)
-
-    assert answer.code == 1
-    assert said in answer.document["error"][0]
+def test_footage_that_is_not_there_is_missed(footage: Path, folder: str, said: str) -> None:
+    with pytest.raises(CalibrateError, match=said):
+        footage_in(footage / folder, {})
 
 
-def test_two_videos_of_one_band_are_not_chosen_between(catalog: Path, tmp_path: Path) -> None:
-    (tmp_path / "two").mkdir()
+def test_two_videos_of_one_band_are_not_chosen_between(tmp_path: Path) -> None:
     for name in ("infrared.mkv", "infrared.mp4", "infrared.csv"):
-        (tmp_path / "two" / name).touch()
+        (tmp_path / name).touch()
 
-    answer = calibrate(catalog, "mast", tmp_path / "two")
-
-    assert (
-        "holds infrared.mkv and infrared.mp4; choose one with --infrared"
-        in (answer.document["error"][0])
-    )
+    with pytest.raises(
+        CalibrateError, match=r"infrared\.mkv and infrared\.mp4; choose one with --infrared"
+    ):
+        footage_in(tmp_path, {})
 
 
 @pytest.mark.parametrize("board", ["9", "9x", "2x6", "9x6x3", "nine", "100x6"])

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from pipeline.calibrate_corners import Corners, find_corners
 from pipeline.calibrate_fit import View
+from pipeline.geometry import distorted, undistorted
 from pipeline.simulate_board import board_corners, film_board, place, seen_pixels
 from pipeline.simulate_cameras import Take, rotation_of, rows_of
 from pipeline.simulate_truth import calibration_takes, calibration_truth
+from schemas.catalog import Lens
 from schemas.facts import Checkerboard
 from schemas.simulation import Band, BoardPose, CalibrationBoard, SimulationSettings
 
@@ -70,3 +72,34 @@ def tilted_everywhere(seed: int = 0, *, most_tilt_deg: float = 34.0) -> list[Boa
         posed((tilt[0], tilt[1]), middle, rng.uniform(1.9, 2.6))
         for tilt, middle in zip(tilts.tolist(), PLACES, strict=True)
     ]
+
+
+def bent_px(truth: Lens, found: Lens, size: tuple[int, int]) -> float:
+    """How far straight lines of the world are from straight once undistorted, at worst, pixels.
+
+    The lines run along the rim, through the middle and from corner to corner of the image.
+
+    Args:
+        truth: the lens that images them.
+        found: the one by which they are undistorted.
+        size: width and height of the image.
+    """
+    right, bottom = size[0] - 1.0, size[1] - 1.0
+    raw_ends = [
+        (0, 0),
+        (right, 0),
+        (right, bottom),
+        (0, bottom),
+        (right / 2, 0),
+        (right, bottom / 2),
+    ]
+    ends = undistorted(np.array(raw_ends), truth)
+    worst_px = 0.0
+    for one, other in [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3), (4, 2), (5, 3)]:
+        raw = distorted(np.linspace(ends[one], ends[other], 200), truth)
+        seen = (raw > -0.5).all(axis=1) & (raw < np.array(size) - 0.5).all(axis=1)
+        straightened = undistorted(raw[seen], found)
+        off = straightened - straightened.mean(axis=0)
+        _, _, directions = np.linalg.svd(off, full_matrices=False)
+        worst_px = max(worst_px, float(np.abs(off @ directions[1]).max()))
+    return worst_px

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pipeline.calibrate import calibrate_camera, run_calibrate, stillest
 from pipeline.calibrate_fit import View
-from pipeline.geometry import camera_matrix, coefficients, distorted
+from pipeline.geometry import distorted
 from pipeline.simulate_board import board_corners, film_board, place
 from pipeline.video_files import write_image, write_video
 from schemas.catalog import Camera, Lens
@@ -22,6 +20,7 @@ from tests.pipeline.board_views import (
     FILMED,
     PLACES,
     SIZES,
+    bent_px,
     filmed_views,
     noisy_views,
     posed,
@@ -58,37 +57,11 @@ def test_the_planted_lens_is_found_in_25_filmed_views(band: Band) -> None:
     assert abs(lens.cx - truth.cx) < 4 * deviations.cx
 
 
-def undistorted(raw: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
-    return np.asarray(
-        cv2.undistortPoints(
-            raw[:, None],
-            camera_matrix(lens),
-            coefficients(lens),
-            P=camera_matrix(lens),
-            criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12),
-        ),
-        np.float64,
-    ).reshape(-1, 2)
-
-
 @pytest.mark.parametrize("band", BANDS)
 def test_straight_lines_of_the_world_are_straight_once_undistorted(band: Band) -> None:
-    truth = take_of(band).camera.lens
     found = cast(Lens, calibrated(list(filmed_views(band)), band).lens)
-    width, height = SIZES[band]
-    corners = [(0.0, 0.0), (width - 1.0, 0.0), (width - 1.0, height - 1.0), (0.0, height - 1.0)]
-    middles = [((width - 1) / 2, 0.0), (width - 1.0, (height - 1) / 2)]
-    raw_ends = np.array([*corners, *middles])
-    ends = undistorted(raw_ends, truth)
 
-    for one, other in [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3), (4, 2), (5, 3)]:
-        ideal = np.linspace(ends[one], ends[other], 200)
-        raw = distorted(ideal, truth)
-        seen = (raw > -0.5).all(axis=1) & (raw < np.array([width, height]) - 0.5).all(axis=1)
-        straightened = undistorted(raw[seen], found)
-        off = straightened - straightened.mean(axis=0)
-        _, _, directions = np.linalg.svd(off, full_matrices=False)
-        assert np.abs(off @ directions[1]).max() < 0.3
+    assert bent_px(take_of(band).camera.lens, found, SIZES[band]) < 0.3
 
 
 def test_what_every_view_contributes_is_recorded() -> None:
@@ -210,25 +183,24 @@ def test_a_bent_board_or_a_zoom_is_refused_for_its_error() -> None:
     assert any("flat and stiff" in reason for reason in found.reasons)
 
 
-@pytest.mark.parametrize("band", BANDS)
-def test_footage_without_a_board_is_refused(band: Band, tmp_path: Path) -> None:
+def test_footage_without_a_board_is_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    width, height = SIZES[band]
-    frames = [rng.integers(0, 255, (height, width), np.uint8) for _ in range(3)]
+    width, height = SIZES["infrared"]
+    frames = [rng.integers(0, 255, (height, width), np.uint8) for _ in range(1)]
     write_video(tmp_path / "board.mkv", frames, fps=5, codec="ffv1")
 
-    found, _ = run_calibrate(
-        tmp_path / "board.mkv", band, Camera(width=width, height=height), BOARD, silent
+    found, views = run_calibrate(
+        tmp_path / "board.mkv", "infrared", Camera(width=width, height=height), BOARD, silent
     )
 
     assert not found.accepted
-    assert (found.looked_at, found.found) == (3, 0)
+    assert (found.looked_at, found.found, views) == (1, 0, [])
     (reason,) = found.reasons
-    assert "no board of 9x6 inner corners was found in 3 frames; check --board" in reason
+    assert "no board of 9x6 inner corners was found in 1 frames; check --board" in reason
 
 
 def test_a_folder_of_images_is_calibrated_like_a_video(tmp_path: Path) -> None:
-    poses = tilted_everywhere()
+    poses = tilted_everywhere()[::2]
     for index, frame in enumerate(film_board(FILMED, poses, take_of("infrared"))):
         write_image(tmp_path / "infrared" / f"IMG_{index:02}.png", frame)
 

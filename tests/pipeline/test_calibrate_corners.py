@@ -1,6 +1,7 @@
 """The board's corners are found in what infrared cameras make of it."""
 
 from collections.abc import Callable
+from functools import cache
 
 import cv2
 import numpy as np
@@ -25,9 +26,10 @@ POSES = tilted_everywhere(2)[:12:4]
 RNG_SEED = 5
 
 
-def filmed() -> list[Counts]:
+@cache
+def filmed() -> tuple[Counts, ...]:
     frames = film_board(FILMED, POSES, take_of("infrared"))
-    return [frame.astype(np.float32) for frame in frames]
+    return tuple(frame.astype(np.float32) for frame in frames)
 
 
 def error_px(frame: NDArray[np.uint8] | NDArray[np.uint16], index: int, shrunk: int = 1) -> float:

@@ -11,7 +11,7 @@ from pipeline.simulate_truth import calibration_takes, calibration_truth
 from schemas.simulation import Band, CalibrationBoard, CalibrationTruth, SimulationSettings
 
 RIG = SimulationSettings()
-BOARD = CalibrationBoard(poses=9, frames_per_pose=1)
+BOARD = CalibrationBoard(poses=6, frames_per_pose=1)
 
 
 @pytest.fixture(scope="module")
