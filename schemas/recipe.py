@@ -109,11 +109,11 @@ class RegisterRecipe(StrictModel):
 
 DegradePreset = Literal["m3svd", "m3svd-release", "night", "weather", "handheld", "radio-link"]
 
-M3SVD_NOISE = StripeNoise(stripe_sigma_levels=(7.4, 11.5), white_sigma_levels=(8.9, 13.9))
+M3SVD_NOISE = StripeNoise(stripe_sigma_levels=(7.55, 11.3), white_sigma_levels=(8.9, 13.9))
 M3SVD_BLUR = GaussianBlur(sigma_px=(1.08, 1.94))
 """What M3SVD's nine validation clips span (CAPTURE.md section 1): stripes of 7.3 to 11.7 levels,
-drawn in by half of what 640 columns leave open, so that clips measured again lie within it. The
-kinds' own defaults are these ranges rounded outwards: one draw in seven lies beyond them."""
+drawn in by the standard error that 640 columns leave, so that clips measured again lie within it.
+The kinds' own defaults are these ranges rounded outwards: one draw in seven lies beyond them."""
 
 DEGRADE_PRESETS: dict[DegradePreset, dict[str, tuple[Degradation, ...]]] = {
     "m3svd": {"infrared": (M3SVD_NOISE,), "visible": (M3SVD_BLUR,)},

@@ -352,7 +352,7 @@ def test_the_pixels_of_the_preset_have_not_moved() -> None:
         for name, frames in found.items()
     }
     assert hashes == {
-        "infrared": "207f2e5425e3440c",
+        "infrared": "9344ef3f2614636f",
         "visible": "e30e2af35e2c8b74",
         "chain": "a9d74080dc60edb6",
     }
