@@ -71,5 +71,6 @@ def _alignment(sync: SyncFacts, register: RegisterFacts | None, *, reason: str |
         homography=register.homography if register else None,
         registration_confidence=register.confidence if register else None,
         mean_residual_px=register.mean_residual_px if register else None,
+        parallax_px=register.parallax_px if register else None,
         pairs=sync.pairs,
     )
