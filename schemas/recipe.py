@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.base import StrictModel
+from schemas.base import Sha256, StrictModel
 from schemas.degradations import (
     BadPixels,
     Degradation,
@@ -89,15 +89,42 @@ class SyncRecipe(StrictModel):
     )
 
 
+class EdgeMatcher(StrictModel):
+    """Directions of edges, compared without any learned weights."""
+
+    kind: Literal["edges"] = "edges"
+
+
+class LoftrMatcher(StrictModel):
+    """Kornia's LoFTR finds matches, with weights that the user has.
+
+    The homography through them is tried first and judged like any other; where it does not hold,
+    the edges are searched as without it.
+    """
+
+    kind: Literal["loftr"]
+    weights: str = Field(
+        min_length=1,
+        description="A local checkpoint of kornia.feature.LoFTR, .safetensors or as torch saves "
+        "it; relative to the folder of the recordings.",
+    )
+    sha256: Sha256 = Field(description="Of that file, so that other weights are another recipe.")
+
+
+Matcher = Annotated[EdgeMatcher | LoftrMatcher, Field(discriminator="kind")]
+
+
 class RegisterRecipe(StrictModel):
     """How the visible image is mapped onto the infrared one."""
 
     frames: int = Field(8, ge=1, le=64, description="Pairs pooled for one estimate.")
+    matcher: Matcher = Field(EdgeMatcher(), description="What proposes the first homography.")
     min_confidence: float = Field(
         0.28,
         ge=0,
         le=1,
-        description="Lowest accepted descriptor correlation (CAPTURE.md section 2, gate).",
+        description="Least share of the texture whose own best match lies where the homography "
+        "puts it. On M3SVD right ones have PLACEHOLDER (docs/benchmarks.md).",
     )
     min_overlap: float = Field(
         0.25,
