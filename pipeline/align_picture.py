@@ -120,7 +120,7 @@ def _plot_offsets(axes: Axes, clocks: Clocks) -> None:
 
 def _label(axes: Axes, at: tuple[float, float], text: str) -> None:
     low, high = axes.get_xlim()
-    is_right = at[0] > (low + high) / 2
+    is_right = at[0] > low + 0.75 * (high - low)
     axes.annotate(
         text,
         at,

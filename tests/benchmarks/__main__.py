@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.benchmarks import (
+    bench_align,
     bench_build,
     bench_calibration,
     bench_degrade,
@@ -67,6 +68,10 @@ def degrade(setting: Setting) -> Section:
     return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
 
 
+def align(setting: Setting) -> Section:
+    return bench_align.section(M3SVD, setting.rounds)
+
+
 def calibration(setting: Setting) -> Section:
     footage = bench_calibration.footages(setting.rounds)
     return bench_calibration.section(list(bench_calibration.measured(footage)))
@@ -87,6 +92,7 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "fidelity": fidelity,
     "releases": releases,
     "tone": tone,
+    "align": align,
     "calibration": calibration,
 }
 
