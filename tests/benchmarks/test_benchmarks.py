@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.image_files import write_image
 from pipeline.video_files import write_video
-from tests.benchmarks import bench_build, bench_loader, release_claims
+from tests.benchmarks import bench_build, bench_degrade, bench_loader, release_claims
 from tests.benchmarks.__main__ import ALTERNATIVES_PYTHON
 from tests.benchmarks.footage import STREAMS, Footage, prepare
 from tests.benchmarks.loaders import draw_places, memory_maps
@@ -79,6 +79,13 @@ def test_the_build_is_measured(tmp_path: Path) -> None:
     steps = {row[0] for row in section.tables[0].rows}
     assert {"warped: decode alone", "warped: shard", "warped: encode alone"} <= steps
     assert [f"MB at {n * FRAMES} pairs" in section.tables[1].header for n in (1, 2)] == [True, True]
+
+
+def test_degrading_is_measured_beside_both_alternatives() -> None:
+    section = bench_degrade.section(bench_degrade.Effort(rounds=1, cpu_s=0.01))
+
+    assert [claim.bound for claim in section.claims] == [3, 3]
+    assert [row[0] for row in section.tables[0].rows] == ["infrared", "visible", "both"]
 
 
 def test_releases_are_measured() -> None:
