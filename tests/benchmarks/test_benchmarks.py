@@ -7,7 +7,13 @@ import pytest
 
 from pipeline.image_files import write_image
 from pipeline.video_files import write_video
-from tests.benchmarks import bench_build, bench_calibration, bench_loader, release_claims
+from tests.benchmarks import (
+    bench_build,
+    bench_calibration,
+    bench_degrade,
+    bench_loader,
+    release_claims,
+)
 from tests.benchmarks.__main__ import ALTERNATIVES_PYTHON, KEPT, PAGE, SECTIONS, kept
 from tests.benchmarks.footage import STREAMS, Footage, prepare
 from tests.benchmarks.loaders import draw_places, memory_maps
@@ -89,6 +95,13 @@ def test_calibration_is_measured() -> None:
 
     assert all(claim.is_met for claim in section.claims)
     assert [row[2] for row in section.tables[0].rows] == 2 * list(bench_calibration.METHODS)
+
+
+def test_degrading_is_measured_beside_both_alternatives() -> None:
+    section = bench_degrade.section(bench_degrade.Effort(rounds=1, cpu_s=0.01))
+
+    assert [claim.bound for claim in section.claims] == [3, 3]
+    assert [row[0] for row in section.tables[0].rows] == ["infrared", "visible", "both"]
 
 
 def test_releases_are_measured() -> None:

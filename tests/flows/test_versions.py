@@ -108,7 +108,7 @@ def test_diff_tells_scripts_and_people_the_same(crowd: Path) -> None:
         {
             "kind": "recipe",
             "what": "recipe.degrade.visible[0].sigma_px",
-            "old": [1.0, 2.0],
+            "old": [1.08, 1.94],
             "new": [1.5, 2.0],
         }
     ]

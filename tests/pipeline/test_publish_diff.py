@@ -84,7 +84,7 @@ def test_another_degradation_is_told_whole(release: Release) -> None:
 
     assert change.what == "recipe.degrade.visible[0]"
     assert (change.old, change.new) == (
-        GaussianBlur().model_dump(mode="json"),
+        DegradeRecipe().visible[0].model_dump(mode="json"),
         StripeNoise().model_dump(mode="json"),
     )
 
