@@ -162,6 +162,7 @@ def _release_clips(
             quality=facts.quality,
             sources=sources,
             declared=declared_of(recording),
+            layouts=recording.layouts,
         )
         for facts in outcome.clips
     ]

@@ -11,6 +11,7 @@ from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel, Vers
 from schemas.catalog import Dataset, Rig, Split, SplitRule
 from schemas.errors import ReleaseError
 from schemas.facts import ClipQuality, Rejection, Stage
+from schemas.layouts import Layouts
 from schemas.recipe import Recipe
 from schemas.store import StoredFile
 
@@ -64,6 +65,7 @@ class ReleaseClip(StrictModel):
     declared: tuple[Declarable, ...] = Field(
         (), description="What the recording declared; the rest was measured."
     )
+    layouts: Layouts = Field(Layouts(), description="Where its frames lie in its files.")
 
 
 class BandStatistics(StrictModel):

@@ -12,6 +12,7 @@ from pipeline.publish_diff import diff_lines, diff_releases, told
 from schemas.catalog import Lens
 from schemas.degradations import GaussianBlur, StripeNoise
 from schemas.facts import Rejection
+from schemas.layouts import Layouts, StreamLayout
 from schemas.recipe import DegradeRecipe, Recipe, RegisterRecipe, SyncRecipe
 from schemas.release import Change, Release, ReleaseClip
 from tests.pipeline.studio import SITES, Studio
@@ -158,6 +159,18 @@ def test_what_the_catalog_declares_otherwise_is_told(
     new = edited(release, lambda clip: rebuilt(clip) | {field: value} if clip.clip == QUAY else {})
 
     assert reasons(release, new) == {QUAY: [told_so]}
+
+
+def test_frames_that_lie_elsewhere_in_their_file_are_a_reason(release: Release) -> None:
+    halved = Layouts(visible=StreamLayout(crop=(0, 0, 32, 24)))
+    new = edited(
+        release, lambda clip: rebuilt(clip) | {"layouts": halved} if clip.clip == QUAY else {}
+    )
+
+    (told_so,) = reasons(release, new)[QUAY]
+
+    assert told_so.startswith("layouts: ")
+    assert '"crop": [0, 0, 32, 24]' in told_so
 
 
 def test_a_clip_in_another_split_needs_no_other_reason(release: Release) -> None:
