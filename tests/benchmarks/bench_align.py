@@ -90,7 +90,7 @@ def section(source: Path, rounds: int) -> Section:
     )  # fmt: skip
     method = (
         "`twinband align IR VIS` on the videos of the M3SVD sample, start-up included. Some 8 s "
-        "are the same for every length. Wall time is that of the machine as it was; CPU time is its "
-        "bound where a core is free."
+        "are the same for every length. Wall time is that of the machine as it was; CPU time is "
+        "its bound where a core is free."
     )
     return Section("Aligning", method, (claim,), (Table(header, rows),))
