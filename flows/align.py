@@ -169,6 +169,7 @@ def _alignment(
         homography=register.homography if register else None,
         registration_confidence=register.confidence if register else None,
         mean_residual_px=register.mean_residual_px if register else None,
+        parallax_px=register.parallax_px if register else None,
         pairs=sync.pairs if sync else None,
         crop=register.crop if register else None,
         stretches=register.stretches if register else (),

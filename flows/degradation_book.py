@@ -90,6 +90,7 @@ def described() -> str:
     parts = [HEAD]
     for kind in kinds():
         lines = [f"## {kind.model_fields['kind'].default}", "", _plain(kind.__doc__ or ""), ""]
+        lines += [f"Source: {kind.source}.", ""]
         lines += ["| field | default | |", "|---|---|---|"]
         for name, field in kind.model_fields.items():
             if name in ("kind", *Step.model_fields):

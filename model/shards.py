@@ -7,6 +7,7 @@ leaves the rest to zarr-python. Whatever bytes it meets, it allocates no more th
 import mmap
 import os
 import resource
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -35,7 +36,11 @@ CHAINS: dict[tuple[str, ...], Chain] = {
 }
 """The codec chains of the default, the publish and the cache profile."""
 
-BLOSC_HEADER_BYTES = 16
+BLOSC_HEADER = struct.Struct("<BBBBIII")
+"""Versions, flags, size of an item; bytes decoded, of a block, and encoded."""
+
+BLOSC_STORED = 2
+"""The flag of a chunk that is stored as it is."""
 
 blosc.use_threads = False  # a chunk is too small to share, and threads do not survive a fork
 
@@ -80,10 +85,9 @@ class Shard:
             self.proven.add(number)
             return np.frombuffer(self.data, np.uint8, body, offset)
         try:
-            decode_chunk(encoded, self.chain, buffer)
+            return decode_chunk(encoded, self.chain, buffer)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self.file}: chunk {number} does not decode: {error}") from error
-        return buffer
 
 
 class OpenShards:
@@ -251,29 +255,36 @@ def stored_chunks(array: ArrayMetadata, shard: int) -> NDArray[np.bool_]:
     return inside.reshape(-1)
 
 
-def decode_chunk(encoded: bytes, chain: Chain, buffer: NDArray[np.uint8]) -> None:
-    """Decode a chunk of blosc or zstd into `buffer`, which it must fill.
+def decode_chunk(encoded: bytes, chain: Chain, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes that a chunk of blosc or zstd stands for, in `buffer`, which they must fill.
+
+    What blosc stored because it could not be compressed is given where it lies.
 
     Raises:
         ValueError: its header speaks of another length.
         RuntimeError: the codec cannot decode it.
     """
+    is_stored = False
     if chain == "blosc":
-        announced, held = _blosc_sizes(encoded)
+        announced, held, is_stored = _blosc_header(encoded)
         if held != len(encoded):
             raise ValueError(f"its header speaks of {held} encoded bytes, there are {len(encoded)}")
     else:
         announced = _zstd_size(encoded)
     if announced != buffer.size:
         raise ValueError(f"its header speaks of {announced} bytes, a chunk has {buffer.size}")
+    if is_stored and len(encoded) == BLOSC_HEADER.size + buffer.size:
+        return np.frombuffer(encoded, np.uint8, offset=BLOSC_HEADER.size)
     (blosc if chain == "blosc" else zstd).decompress(encoded, buffer)
+    return buffer
 
 
-def _blosc_sizes(encoded: bytes) -> tuple[int, int]:
-    """Decoded and encoded length as the header has them (c-blosc, README_CHUNK_FORMAT)."""
-    if len(encoded) < BLOSC_HEADER_BYTES:
+def _blosc_header(encoded: bytes) -> tuple[int, int, bool]:
+    """Decoded and encoded length, and whether that is a copy (c-blosc, README_CHUNK_FORMAT)."""
+    if len(encoded) < BLOSC_HEADER.size:
         raise ValueError(f"{len(encoded)} bytes hold no header")
-    return int.from_bytes(encoded[4:8], "little"), int.from_bytes(encoded[12:16], "little")
+    _, _, flags, _, announced, _, held = BLOSC_HEADER.unpack_from(encoded)
+    return announced, held, bool(flags & BLOSC_STORED)
 
 
 def _zstd_size(encoded: bytes) -> int:

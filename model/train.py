@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from model.checkpoint import save_checkpoint
-from model.loader import Batch, WindowLoader, Windows, to_device
+from model.loader import Batch, WindowLoader, Windows, collate, to_device
 from model.losses import LossTerms, loss_terms
 from model.network import VideoFusion
 from schemas.errors import TrainError
@@ -87,6 +87,29 @@ def train_step(
     torch.autograd.backward(terms.total)
     norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
     return terms, norm
+
+
+def mean_loss(network: VideoFusion, windows: Windows, recipe: TrainingRecipe, count: int) -> float:
+    """The loss of a network as it stands, over windows spread evenly over a data set.
+
+    Args:
+        network: on the device to compute on.
+        windows: at least one; the same network and windows give the same loss.
+        recipe: its `losses` and `batch` are used.
+        count: windows to take; all where there are fewer.
+    """
+    device = next(network.parameters()).device
+    count = min(count, len(windows))
+    chosen = [(2 * number + 1) * len(windows) // (2 * count) for number in range(count)]
+    total = 0.0
+    with torch.no_grad():
+        for first in range(0, count, recipe.batch):
+            part = chosen[first : first + recipe.batch]
+            frames = to_device(collate([windows[index] for index in part]), device)
+            output = network(frames["infrared_degraded"], frames["visible_degraded"])
+            terms = loss_terms(output, frames["infrared"], frames["visible"], recipe.losses)
+            total += len(part) * terms.total.item()
+    return total / count
 
 
 def train(

@@ -7,35 +7,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import full_frame, infrared_maps, matrix_of, resample, visible_maps
-from pipeline.register_descriptors import View
-from pipeline.register_estimate import views_of
-from pipeline.register_fit import Homography, described, scaling
-from pipeline.register_search import surfaces_of
-from pipeline.register_stretches import spread
+from pipeline.geometry import full_frame, resample, visible_maps
+from pipeline.register import undistorted_levels
+from pipeline.register_residuals import Residuals
 from pipeline.sync import motion_of
 from pipeline.sync_clock import ClockFit, Evidence, estimate_clock
 from pipeline.sync_motion import usual_period_s
-from pipeline.tone import tone_mapped
 from pipeline.video_files import Band, Frame, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays
 from schemas.base import Matrix3x3
-from schemas.catalog import Camera, RecordingPlan
+from schemas.catalog import RecordingPlan
 from schemas.errors import SyncError, WorkspaceError
-from schemas.facts import Alignment, IngestFacts, SyncFacts
-
-WIDTH_PX = 320
-"""Width at which blocks are matched: as wide as common infrared cameras."""
-
-REACH_PX = 5
-"""Furthest displacement looked for, pixels of that width."""
-
-CLEAR_SCORE = 0.35
-"""Correlation of a clear match: of blocks of two M3SVD clips that show different places 1 % reach
-it, of those of one clip half."""
-
-CLEAR_TEXTURE = 0.35
-"""Edges that a block must hold, of the most that one holds: skies match by their noise."""
+from schemas.facts import Alignment, IngestFacts, RegisterFacts, SyncFacts
 
 LIVELY = 0.9
 """Quantile of motion of the instant that is shown: something moves, and no flash is on."""
@@ -55,18 +38,6 @@ class Views:
     """The visible frame of the same instant through the homography; None: there is none."""
     time_s: float
     """On the infrared clock."""
-
-
-@dataclass(frozen=True)
-class Displacements:
-    """By how much blocks miss the place where a homography puts them."""
-
-    centres_px: NDArray[np.float64]
-    """x then y, infrared pixels, (B, 2)."""
-    shifts_px: NDArray[np.float64]
-    """What would move each visible block onto its infrared one, infrared pixels, (B, 2)."""
-    is_clear: NDArray[np.bool_]
-    """Whether a block has its best match within reach, and a good one, (B,)."""
 
 
 @dataclass(frozen=True)
@@ -94,49 +65,8 @@ class Found:
 
     views: Views
     clocks: Clocks
-    misses: Displacements | None
+    misses: Residuals | None
     """None: there is no homography."""
-
-
-def displacements(infrared: View, visible: View, homography: Homography) -> Displacements:
-    """Local matches of blocks about where a homography puts them, to fractions of a pixel.
-
-    Args:
-        infrared: frames.
-        visible: frames of the same instants.
-        homography: visible pixels to infrared pixels.
-    """
-    here = described(infrared, min(1.0, WIDTH_PX / infrared.seen.shape[1]))
-    to_grid = scaling(here.scale) @ homography
-    surfaces = surfaces_of(here, visible, to_grid, REACH_PX)
-    peaks = np.array([_peak(score) for score in surfaces.scores]).reshape(-1, 3)
-    shifts = peaks[:, :2] - REACH_PX
-    is_inside = np.abs(shifts).max(axis=1, initial=0) < REACH_PX
-    is_textured = surfaces.weights >= CLEAR_TEXTURE * surfaces.weights.max(initial=0)
-    return Displacements(
-        centres_px=(surfaces.centres + 0.5) / here.scale - 0.5,
-        shifts_px=shifts / here.scale,
-        is_clear=np.asarray(is_inside & is_textured & (peaks[:, 2] >= CLEAR_SCORE), np.bool_),
-    )
-
-
-def _peak(scores: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Column and row of the highest score, by parabolas through its neighbours, and its height."""
-    row, column = (int(place) for place in np.unravel_index(scores.argmax(), scores.shape))
-    return (
-        column + _vertex(scores[row], column),
-        row + _vertex(scores[:, column], row),
-        float(scores[row, column]),
-    )
-
-
-def _vertex(line: NDArray[np.float32], at: int) -> float:
-    """How far a parabola through three scores peaks beside the middle one, -0.5 to 0.5."""
-    if not 0 < at < line.size - 1:
-        return 0.0
-    before, here, after = (float(score) for score in line[at - 1 : at + 2])
-    bend = before - 2 * here + after
-    return 0.5 * (before - after) / bend if bend < 0 else 0.0
 
 
 def lively_frames(signals: Signals, pairs: Signals | None) -> tuple[int, int]:
@@ -175,6 +105,16 @@ def kept_evidence(pairs: Signals) -> Evidence | None:
         if f"evidence_{name}" in pairs
     }
     return Evidence(**kept) if kept else None
+
+
+def kept_residuals(kept: Signals) -> Residuals:
+    """What register kept of how well each block matches."""
+    return Residuals(
+        centres_px=kept["centres_px"].astype(np.float64),
+        moves_px=kept["moves_px"].astype(np.float64),
+        correlation=kept["correlation"].astype(np.float64),
+        is_trusted=kept["is_trusted"].astype(np.bool_),
+    )
 
 
 def refused_clock(plan: RecordingPlan, ingest: IngestFacts, signals: Signals) -> ClockFit:
@@ -225,9 +165,11 @@ def run_evidence(plan: RecordingPlan, workspace: Workspace, answer: Alignment) -
         fit = ClockFit(sync.offset_s, sync.drift_ppm, sync.confidence, kept_evidence(pairs))
     else:
         fit = refused_clock(plan, ingest, signals)
+    register = load(workspace.facts(recording, "register"), RegisterFacts)
     misses = None
-    if pairs is not None and answer.homography is not None:
-        misses = _run_displacements(plan, ingest, pairs, answer.homography)
+    if register is not None and register.source == "estimated":
+        kept = load_arrays(workspace.residuals(recording), fingerprint=register.fingerprint)
+        misses = kept_residuals(kept)
     return Found(
         views=_run_views(plan, ingest, (signals, pairs), answer.homography),
         clocks=clocks_of(signals, fit),
@@ -253,39 +195,11 @@ def _run_views(
         registered = np.asarray(after if maps is None else resample(after, maps), np.uint8)
     stretched = cv2.resize(before, grid[2:], interpolation=cv2.INTER_AREA)
     return Views(
-        infrared=_infrared_levels(infrared, plan, ingest),
+        infrared=undistorted_levels(infrared, plan.rig.infrared, ingest.infrared.tone),
         as_recorded=np.asarray(stretched, np.uint8),
         registered=registered,
         time_s=float(signals["infrared_times_s"][shown]),
     )
-
-
-def _infrared_levels(frame: Frame, plan: RecordingPlan, ingest: IngestFacts) -> NDArray[np.uint8]:
-    """An infrared frame in grey levels, freed of the lens."""
-    straight = _straight(frame, plan.rig.infrared)
-    tone = ingest.infrared.tone
-    if tone is not None:
-        return tone_mapped(np.asarray(straight, np.uint16), tone)
-    return np.asarray(straight, np.uint8)
-
-
-def _straight(frame: Frame, camera: Camera) -> Frame:
-    maps = infrared_maps(camera, full_frame(camera))
-    return frame if maps is None else resample(frame, maps)
-
-
-def _run_displacements(
-    plan: RecordingPlan, ingest: IngestFacts, pairs: Signals, homography: Matrix3x3
-) -> Displacements:
-    count = pairs["infrared_frames"].size
-    chosen = np.array(spread(0, count, plan.recipe.register_.frames))
-    infrared = _run_frames(plan, "infrared", pairs["infrared_frames"][chosen].tolist())
-    visible = _run_frames(plan, "visible", pairs["visible_frames"][chosen].tolist())
-    here, there = views_of(
-        [_infrared_levels(frame, plan, ingest) for frame in infrared],
-        [np.asarray(_straight(frame, plan.rig.visible), np.uint8) for frame in visible],
-    )
-    return displacements(here, there, matrix_of(homography))
 
 
 def _run_frames(plan: RecordingPlan, band: Band, frames: Sequence[int]) -> list[Frame]:

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from numpy.typing import NDArray
 
-from pipeline.align_evidence import Clocks, Displacements, Found, Views, run_evidence
+from pipeline.align_evidence import Clocks, Found, Views, run_evidence
 from pipeline.charts import BLUE, FAINT, ORANGE, RED, bare, colour_bar, rendered, show_image, styled
 from pipeline.overlays import checkerboard, overlay
+from pipeline.register_residuals import Residuals
 from pipeline.sync_search import PEAK_WIDTH_S
 from pipeline.video_files import write_image
 from pipeline.workspace import Workspace
@@ -50,7 +51,7 @@ def draw(names: str, answer: Alignment, found: Found) -> NDArray[np.uint8]:
         offsets, drift, misses = charts.subplots(1, 3)
         _plot_offsets(offsets, found.clocks)
         _plot_drift(drift, found.clocks)
-        _show_displacements(misses, views.infrared, found.misses)
+        _show_residuals(misses, views.infrared, found.misses)
         return rendered(figure)
 
 
@@ -170,21 +171,19 @@ def _limits(values_ms: NDArray[np.float64], half_ms: float) -> tuple[float, floa
     return -reach, 1.5 * reach
 
 
-def _show_displacements(
-    axes: Axes, infrared: NDArray[np.uint8], misses: Displacements | None
-) -> None:
-    if misses is None or not misses.is_clear.any():
+def _show_residuals(axes: Axes, infrared: NDArray[np.uint8], misses: Residuals | None) -> None:
+    if misses is None or not misses.is_trusted.any():
         bare(axes, "No homography to check")
         return
-    clear = misses.is_clear
-    lengths = np.hypot(*misses.shifts_px[clear].T)
+    clear = misses.is_trusted
+    lengths = np.hypot(*misses.moves_px[clear].T)
     longest_px = max(LEAST_SCALE_PX, float(np.quantile(lengths, 0.95)))
     magnified = ARROW_SHARE * infrared.shape[1] / longest_px
     show_image(axes, np.asarray(255 - (255 - infrared) * 0.45, np.uint8), "")
     axes.plot(*misses.centres_px[~clear].T, ".", color=FAINT, markersize=3)
     arrows = axes.quiver(
         *misses.centres_px[clear].T,
-        *misses.shifts_px[clear].T,
+        *misses.moves_px[clear].T,
         lengths,
         angles="xy",
         scale_units="xy",

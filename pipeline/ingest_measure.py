@@ -102,8 +102,7 @@ def stale_rows(frame: Frame, before: Frame) -> int:
     Old means equal to the frame before, as when a buffer is read out while it is filled; blank
     means of one single value, as when a transfer breaks off.
     """
-    ends = slice(None, None, len(frame) - 1)  # the first and the last row
-    if not _stale(frame[ends], before[ends]).any():
+    if not _stale(frame[[0, -1]], before[[0, -1]]).any():
         return 0
     fresh = np.flatnonzero(~_stale(frame, before))
     return max(int(fresh[0]), frame.shape[0] - 1 - int(fresh[-1])) if fresh.size else 0

@@ -1,6 +1,8 @@
 """Register: how the visible image maps onto the infrared one, without any learned weights."""
 
 from collections.abc import Sequence
+from dataclasses import fields
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
@@ -18,15 +20,23 @@ from pipeline.geometry import (
     valid_mask,
 )
 from pipeline.register_descriptors import View
-from pipeline.register_estimate import HomographyFit, as_tuples, views_of
-from pipeline.register_stretches import Read, estimate_stretches
+from pipeline.register_estimate import (
+    HomographyFit,
+    Propose,
+    as_tuples,
+    propose_nothing,
+    views_of,
+)
+from pipeline.register_residuals import Residuals
+from pipeline.register_stretches import Held, Read, estimate_stretches
 from pipeline.tone import tone_mapped
 from pipeline.video_files import Frame, read_frames_at
-from pipeline.workspace import Workspace, load, load_arrays, save
+from pipeline.workspace import Workspace, load, load_arrays, save, save_arrays
 from schemas.base import Matrix3x3, fingerprint
 from schemas.catalog import Camera, RecordingPlan
 from schemas.errors import RegisterError, WorkspaceError
 from schemas.facts import IngestFacts, RegisterFacts, Stretch, SyncFacts, ToneMapping
+from schemas.recipe import Matcher
 
 STAGE_VERSION = 2
 """Raised with any change that moves a number below."""
@@ -75,7 +85,7 @@ def run_register(plan: RecordingPlan, workspace: Workspace) -> RegisterFacts:
     if saved is not None and saved.fingerprint == identity:
         return saved
     source: Literal["estimated", "declared", "registered"] = "estimated"
-    stretches: list[Stretch] = []
+    held: list[Held] = []
     if recording.registered:
         source, fit = "registered", _run_take_registered(plan)
     elif recording.homography is not None:
@@ -83,10 +93,8 @@ def run_register(plan: RecordingPlan, workspace: Workspace) -> RegisterFacts:
     elif recording.point_pairs is not None:
         source, fit = "declared", HomographyFit(_run_through_points(plan), 1.0, None)
     else:
-        stretches = _run_estimate(plan, _run_reader(plan, workspace, sync, ingest), sync.pairs)
-        longest = max(stretches, key=lambda each: each.end_pair - each.first_pair)
-        fit = HomographyFit(longest.homography, longest.confidence, longest.mean_residual_px)
-    homographies = [stretch.homography for stretch in stretches] or [fit.homography]
+        held = _run_estimate(plan, _run_reader(plan, workspace, sync, ingest), sync.pairs)
+        fit = max(held, key=lambda each: each.end_pair - each.first_pair).fit
     facts = RegisterFacts(
         recording=recording.id,
         fingerprint=identity,
@@ -94,11 +102,26 @@ def run_register(plan: RecordingPlan, workspace: Workspace) -> RegisterFacts:
         homography=fit.homography,
         confidence=fit.confidence,
         mean_residual_px=fit.mean_residual_px,
-        crop=_run_common_view(plan, homographies),
-        stretches=tuple(stretches) if len(stretches) > 1 else (),
+        parallax_px=fit.parallax_px,
+        crop=_run_common_view(plan, [each.fit.homography for each in held] or [fit.homography]),
+        stretches=tuple(_stretch(each) for each in held) if len(held) > 1 else (),
     )
+    if fit.residuals is not None:
+        arrays = {field.name: getattr(fit.residuals, field.name) for field in fields(Residuals)}
+        save_arrays(arrays, workspace.residuals(recording.id), workspace, fingerprint=identity)
     save(facts, path, workspace)
     return facts
+
+
+def _stretch(held: Held) -> Stretch:
+    return Stretch(
+        first_pair=held.first_pair,
+        end_pair=held.end_pair,
+        homography=held.fit.homography,
+        confidence=held.fit.confidence,
+        mean_residual_px=held.fit.mean_residual_px,
+        parallax_px=held.fit.parallax_px,
+    )
 
 
 def _run_take_registered(plan: RecordingPlan) -> HomographyFit:
@@ -156,12 +179,23 @@ def _run_reader(
     return read
 
 
-def _run_estimate(plan: RecordingPlan, read: Read, count: int) -> list[Stretch]:
+def _run_estimate(plan: RecordingPlan, read: Read, count: int) -> list[Held]:
     """One homography from pairs spread over the recording; several where the rig moved."""
+    recipe = plan.recipe.register_
     try:
-        return estimate_stretches(read, count, plan.recipe.register_)
+        return estimate_stretches(read, count, recipe, _run_proposer(plan, recipe.matcher))
     except RegisterError as error:
         raise RegisterError(f"{plan.recording.id}: {error}") from error
+
+
+def _run_proposer(plan: RecordingPlan, matcher: Matcher) -> Propose:
+    """What proposes homographies before the search."""
+    if matcher.kind == "edges":
+        return propose_nothing
+    # Torch and kornia take seconds to import, for a matcher that few recipes ask for.
+    module = import_module("pipeline.register_matcher")
+    propose: Propose = module.run_load_matcher(plan.data_root / matcher.weights, matcher.sha256)
+    return propose
 
 
 def undistorted_levels(frame: Frame, camera: Camera, tone: ToneMapping | None) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """The homography of frames of two cameras, or the reason why none can be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry import distance_of_corners
+from pipeline.register_consensus import agreeing
 from pipeline.register_descriptors import View, view_of, without_stripes
 from pipeline.register_fit import Fit, Homography, described, refine
-from pipeline.register_search import confidence_of, find_start
+from pipeline.register_residuals import Residuals, residuals_of
+from pipeline.register_search import checked, find_start, judges_of
 from schemas.base import Matrix3x3
 from schemas.errors import RegisterError
 from schemas.recipe import RegisterRecipe
@@ -38,6 +40,17 @@ class HomographyFit:
     """Share of texture whose own best match lies where the homography puts it, 0 to 1."""
     mean_residual_px: float | None
     """Mean displacement of blocks from where the homography puts them, infrared pixels."""
+    residuals: Residuals | None = None
+    """Of every block; None: not measured."""
+
+    @property
+    def parallax_px(self) -> float | None:
+        """As `Residuals.parallax_px`."""
+        return self.residuals.parallax_px() if self.residuals else None
+
+
+Propose = Callable[[View, View], Iterable[Homography]]
+"""Homographies worth a try between infrared and visible views, visible to infrared pixels."""
 
 
 def estimate_homography(
@@ -62,8 +75,15 @@ def estimate_homography(
     return estimate(*views_of(infrared, visible), recipe)
 
 
-def estimate(here: View, there: View, recipe: RegisterRecipe) -> HomographyFit:
-    """As `estimate_homography`, of views.
+def propose_nothing(_here: View, _there: View) -> Iterable[Homography]:
+    """Leave all to the search."""
+    return ()
+
+
+def estimate(
+    here: View, there: View, recipe: RegisterRecipe, propose: Propose = propose_nothing
+) -> HomographyFit:
+    """As `estimate_homography`, of views; what is proposed is tried first and judged alike.
 
     Raises:
         RegisterError: an image is flat, the fit is poor or implausible, or the halves disagree.
@@ -71,7 +91,7 @@ def estimate(here: View, there: View, recipe: RegisterRecipe) -> HomographyFit:
     for band, view in (("infrared", here), ("visible", there)):
         if all(float(np.ptp(image)) == 0 for image in view.frames):
             raise RegisterError(f"the {band} frames are flat; {REMEDY}")
-    start = find_start(here, there, enough=recipe.min_confidence)
+    start = find_start(here, there, enough=recipe.min_confidence, proposals=propose(here, there))
     return finished(here, there, start.homography, recipe)
 
 
@@ -106,7 +126,9 @@ def finished(
         RegisterError: the fit is poor or implausible, or the halves of the frames disagree.
     """
     best = refine(described(here, 1.0), there, homography)
-    confidence = confidence_of(here, there, best.homography)
+    judges = judges_of(here)
+    surfaces = [checked(judge, there, best.homography) for judge in judges]
+    confidence = float(np.mean([agreeing(each) for each in surfaces]))
     if confidence < recipe.min_confidence:
         raise RegisterError(
             f"the best homography has a confidence of {confidence:.2f}, below "
@@ -119,6 +141,7 @@ def finished(
         homography=as_tuples(best.homography),
         confidence=min(1.0, confidence),
         mean_residual_px=best.residual_px if np.isfinite(best.residual_px) else None,
+        residuals=residuals_of(surfaces[-1], judges[-1].scale),
     )
 
 

@@ -71,8 +71,8 @@ CHECK_REACH_PX = 10
 LEAST_BLOCKS = 8
 """Fewer blocks with texture would fit any homography."""
 
-CLEAR_CONFIDENCE = 0.5
-"""No other homography can hold half of the texture as well; the search may end."""
+CLEAR_CONFIDENCE = 0.4
+"""At which the search may end: twice what wrong homographies reach (docs/benchmarks.md)."""
 
 SEED = 0
 """Of the hypotheses: equal frames give equal homographies."""
@@ -84,19 +84,26 @@ class Start:
 
     homography: Homography
     confidence: float
-    """As `confidence_of` counts it."""
+    """As `trust` counts it."""
 
 
-def find_start(infrared: View, visible: View, *, enough: float) -> Start:
+def find_start(
+    infrared: View, visible: View, *, enough: float, proposals: Iterable[Homography] = ()
+) -> Start:
     """The most trusted homography from which refinement at full size can begin.
 
     Args:
         infrared: frames.
         visible: frames of the same instants.
         enough: confidence from which no further search is needed.
+        proposals: to be tried first.
     """
     best = Start(np.eye(3), -1.0)
     judges = judges_of(infrared)
+    for proposal in proposals:
+        best = max(best, refined(judges, visible, proposal), key=lambda each: each.confidence)
+    if best.confidence >= CLEAR_CONFIDENCE:
+        return best
     small = visible.resized(min(1.0, VISIBLE_PX / visible.seen.shape[1]))
     to_small = scaling(small.seen.shape[1] / visible.seen.shape[1])
     for attempt in ATTEMPTS:
@@ -136,13 +143,13 @@ def refined(
         enough: confidence that is sought; what the coarse judge gives less than half of it to is
             not worth a look at the finer scale.
     """
-    shares: list[float] = []
     for judge in judges:
         homography = refine(judge, visible, homography).homography
-        shares.append(trust([judge], visible, homography))
-        if shares[0] < enough / 2:
-            return Start(homography, shares[0])
-    return Start(homography, trust(judges[:-1], visible, homography, shares[-1:]))
+        if enough > 0 and judge is judges[0]:
+            share = trust([judge], visible, homography)
+            if share < enough / 2:
+                return Start(homography, share)
+    return Start(homography, trust(judges, visible, homography))
 
 
 def _candidates(
@@ -197,42 +204,34 @@ def _agreed(
     return normal(np.linalg.inv(scaling(infrared.scale)) @ improved), score
 
 
-def confidence_of(infrared: View, visible: View, homography: Homography) -> float:
-    """How far to trust a homography: the share of texture that agrees with it, 0 to 1.
-
-    The mean over two scales, since noise hides fine edges and a coarse image has few blocks.
-    """
-    return trust(judges_of(infrared), visible, homography)
-
-
 def judges_of(infrared: View) -> tuple[Described, Described]:
     """Infrared descriptors at the two scales by which homographies are judged, coarse first."""
-    width_px = infrared.seen.shape[1]
-    return (
-        described(infrared, min(1.0, BLOCKS_PX / width_px)),
-        described(infrared, min(1.0, RANKING_PX / width_px)),
-    )
+    fine = described(infrared, min(1.0, RANKING_PX / infrared.seen.shape[1]))
+    return coarse_judge(infrared), fine
 
 
-def trust(
-    judges: Sequence[Described],
-    visible: View,
-    homography: Homography,
-    shares: Sequence[float] = (),
-) -> float:
-    """As `confidence_of`, of frames that are described already.
+def coarse_judge(infrared: View) -> Described:
+    """The coarser of them alone."""
+    return described(infrared, min(1.0, BLOCKS_PX / infrared.seen.shape[1]))
+
+
+def trust(judges: Sequence[Described], visible: View, homography: Homography) -> float:
+    """How far to trust a homography: the share of texture that agrees with it, 0 to 1.
+
+    The mean over the judges' scales, since noise hides fine edges and a coarse image has few
+    blocks.
 
     Args:
-        judges: the infrared frames.
+        judges: the infrared frames, from `judges_of`.
         visible: frames of the same instants.
         homography: visible pixels to infrared pixels.
-        shares: what other judges gave to it.
     """
-    given = [
-        agreeing(surfaces_of(judge, visible, scaling(judge.scale) @ homography, CHECK_REACH_PX))
-        for judge in judges
-    ]
-    return float(np.mean([*given, *shares]))
+    return float(np.mean([agreeing(checked(judge, visible, homography)) for judge in judges]))
+
+
+def checked(judge: Described, visible: View, homography: Homography) -> Surfaces:
+    """Where the blocks of the infrared image would rather lie than where a homography puts them."""
+    return surfaces_of(judge, visible, scaling(judge.scale) @ homography, CHECK_REACH_PX)
 
 
 def surfaces_of(infrared: Described, visible: View, to_grid: Homography, reach: int) -> Surfaces:

@@ -13,11 +13,24 @@ import numpy as np
 
 from pipeline.geometry import distance_of_corners
 from pipeline.register_descriptors import View
-from pipeline.register_estimate import HomographyFit, estimate, finished
+from pipeline.register_estimate import (
+    HomographyFit,
+    Propose,
+    estimate,
+    finished,
+    propose_nothing,
+)
 from pipeline.register_fit import Homography
-from pipeline.register_search import Start, find_start, follow, judges_of, refined, trust
+from pipeline.register_search import (
+    Start,
+    coarse_judge,
+    find_start,
+    follow,
+    judges_of,
+    refined,
+    trust,
+)
 from schemas.errors import RegisterError
-from schemas.facts import Stretch
 from schemas.recipe import RegisterRecipe
 
 PART_PAIRS = 75
@@ -29,8 +42,11 @@ PART_FRAMES = 4
 """Pairs of a part that are looked at."""
 
 MOVED = 1 / 160
-"""Mean distance of corners, in infrared widths, from which homographies are two: 4 px of 640. Parts
-of the still rigs of two M3SVD clips repeat to 1.5 px."""
+"""Mean distance of corners, in widths of the visible image on the infrared one, from which
+homographies are two: 4 px of 640. Parts of the still rigs of two M3SVD clips repeat to 1.5 px."""
+
+STILL = 1 / 320
+"""The same, up to which the coarse judge may see a part move before it is looked at closely."""
 
 MAX_SEARCHES = 2
 """Parts of a recording for which the search begins anew; after the second, bumps are not the cause
@@ -58,6 +74,16 @@ class Still:
     """One after the last."""
     homography: Homography
     """Visible pixels to infrared pixels."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Pairs over which one homography holds, and how well it fits."""
+
+    first_pair: int
+    end_pair: int
+    """One after the last."""
+    fit: HomographyFit
 
 
 @dataclass(frozen=True)
@@ -92,54 +118,44 @@ def spread(first: int, end: int, wanted: int) -> list[int]:
     return [first + int((part + 0.5) * (end - first) / count) for part in range(count)]
 
 
-def estimate_stretches(read: Read, count: int, recipe: RegisterRecipe) -> list[Stretch]:
+def estimate_stretches(
+    read: Read, count: int, recipe: RegisterRecipe, propose: Propose = propose_nothing
+) -> list[Held]:
     """The homography of a recording; several, with what they hold for, where the rig moved.
 
     Args:
         read: gives the frames of pairs.
         count: pairs of the recording.
         recipe: pairs pooled for an estimate, least confidence.
+        propose: what is tried before the search.
 
     Raises:
         RegisterError: no homography can be trusted.
     """
-    whole = read(spread(0, count, recipe.frames))
-    first = _first(read, count, whole, recipe)
+    first = _first(read, count, recipe, propose)
     still = find_stretches(read, count, np.array(first.homography), enough=recipe.min_confidence)
     if len(still) == 1:
-        return [_stretch(still[0], first)]
-    stretches = []
+        return [Held(0, count, first)]
+    held = []
     for part in still:
         views = read(spread(part.first_pair, part.end_pair, recipe.frames))
-        stretches.append(_stretch(part, finished(*views, part.homography, recipe)))
-    return stretches
+        fit = finished(*views, part.homography, recipe)
+        held.append(Held(part.first_pair, part.end_pair, fit))
+    return held
 
 
-def _stretch(still: Still, fit: HomographyFit) -> Stretch:
-    return Stretch(
-        first_pair=still.first_pair,
-        end_pair=still.end_pair,
-        homography=fit.homography,
-        confidence=fit.confidence,
-        mean_residual_px=fit.mean_residual_px,
-    )
-
-
-def _first(
-    read: Read, count: int, whole: tuple[View, View], recipe: RegisterRecipe
-) -> HomographyFit:
+def _first(read: Read, count: int, recipe: RegisterRecipe, propose: Propose) -> HomographyFit:
     """A homography of all of a recording or, where that has none, of one of its halves."""
-    try:
-        return estimate(*whole, recipe)
-    except RegisterError as error:
-        reason = error
-    halves = ((0, count // 2), (count // 2, count)) if len(parts_of(count)) > 1 else ()
-    for first, end in halves:
+    ranges = [(0, count)]
+    if len(parts_of(count)) > 1:
+        ranges += [(0, count // 2), (count // 2, count)]
+    reasons: list[RegisterError] = []
+    for first, end in ranges:
         try:
-            return estimate(*read(spread(first, end, recipe.frames)), recipe)
-        except RegisterError:
-            continue  # the reason given is that of the whole
-    raise reason
+            return estimate(*read(spread(first, end, recipe.frames)), recipe, propose)
+        except RegisterError as error:
+            reasons.append(error)
+    raise reasons[0]  # that of the whole
 
 
 def find_stretches(read: Read, count: int, homography: Homography, *, enough: float) -> list[Still]:
@@ -171,37 +187,46 @@ def find_stretches(read: Read, count: int, homography: Homography, *, enough: fl
 
 
 def _followed(read: Read, count: int, homography: Homography, enough: float) -> list[Part]:
-    """Every part with its own homography, found from that of the part before."""
+    """Every part with its own homography, found from that of the part before.
+
+    Where the coarse judge sees the part lie where the one before lay, that is taken over.
+    """
     parts: list[Part] = []
     last, searches = homography, MAX_SEARCHES
     for pairs in parts_of(count):
         infrared, visible = read(pairs)
-        judges = judges_of(infrared)
-        start = refined(judges, visible, last)
-        if start.confidence < enough:
-            tried = [follow(judges, visible, each) for each in (last, homography)]
-            start = max(start, *tried, key=lambda each: each.confidence)
-        if start.confidence < enough and searches > 0:
-            searches -= 1
-            start = find_start(infrared, visible, enough=enough)
+        here = refined([coarse_judge(infrared)], visible, last)
+        start = Start(last, here.confidence)
+        if here.confidence < enough or _apart(here.homography, last, visible) > STILL / MOVED:
+            judges = judges_of(infrared)
+            start = refined(judges, visible, last)
+            if start.confidence < enough:
+                tried = [follow(judges, visible, each) for each in (last, homography)]
+                start = max(start, *tried, key=lambda each: each.confidence)
+            if start.confidence < enough and searches > 0:
+                searches -= 1
+                start = find_start(infrared, visible, enough=enough)
         if start.confidence >= enough:
             last = start.homography
         parts.append(Part(tuple(pairs), infrared, visible, start))
     return parts
 
 
+def _apart(one: Homography, other: Homography, visible: View) -> float:
+    """The distance of two homographies, 1 where the rig counts as moved."""
+    placed_px = np.linalg.norm(one[:2, :2]) / np.sqrt(2) * visible.seen.shape[1]
+    return distance_of_corners(one, other, visible.seen.shape) / (MOVED * placed_px)
+
+
 def _has_moved(before: Part, after: Part) -> bool:
     """Whether two parts have different homographies, and each of them the better one for itself."""
-    width = before.infrared.seen.shape[1]
-    apart_px = distance_of_corners(
-        before.start.homography, after.start.homography, before.visible.seen.shape
-    )
-    if apart_px <= MOVED * width:
+    one, other = before.start.homography, after.start.homography
+    if _apart(one, other, before.visible) <= 1:
         return False
     return all(
-        trust(judges_of(part.infrared), part.visible, other.start.homography)
-        < part.start.confidence - LEAD
-        for part, other in ((before, after), (after, before))
+        trust(judges, part.visible, own) - trust(judges, part.visible, foreign) > LEAD
+        for part, own, foreign in ((before, one, other), (after, other, one))
+        for judges in (judges_of(part.infrared),)
     )
 
 
@@ -216,7 +241,7 @@ def _narrowed(read: Read, before: Part, after: Part) -> tuple[int, int]:
         gains = []
         for pair in views.tolist():
             infrared, visible = read([pair])
-            judges = judges_of(infrared)
+            judges = [coarse_judge(infrared)]
             gains.append(
                 trust(judges, visible, after.start.homography)
                 - trust(judges, visible, before.start.homography)

@@ -3,9 +3,10 @@
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import cv2
@@ -66,43 +67,58 @@ DAMAGE = (
 promise no type of their own, and code that looks into nothing but such a file raises all these."""
 
 
-def probe_ros(path: Path, topic: str | None) -> StreamProbe:
+@dataclass(frozen=True)
+class RosImage:
+    """A sensor_msgs/Image, or a CompressedImage, of either ROS."""
+
+    received_ns: int
+    stamped_ns: int
+    compression: str | None
+    """What a CompressedImage says it is; None: an Image."""
+    data: NDArray[np.uint8]
+    encoding: str = ""
+    height: int = 0
+    width: int = 0
+    row_bytes: int = 0
+    is_bigendian: bool = False
+
+
+def probe_ros(path: Path, topic: str | None, fps: float | None) -> StreamProbe:
     """What the images of a topic are; every message is read, one image decoded.
 
     Their times are those of their headers; where these are not set or do not increase, those at
-    which the recorder received them.
+    which the recorder received them; where these do not increase either, those of `fps`.
 
     Raises:
         VideoError: the file is damaged, has no such topic or several, or no image of a known kind.
     """
     stamped: list[int] = []
     received: list[int] = []
-    first: tuple[Any, Frame] | None = None
-    for received_ns, message in _messages(path, topic):
-        first = first or (message, _frame(path, message, 0))
-        stamped.append(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
-        received.append(received_ns)
+    first: tuple[RosImage, Frame] | None = None
+    for image in _images(path, topic):
+        first = first or (image, _frame(f"{path}: image 0", image))
+        stamped.append(image.stamped_ns)
+        received.append(image.received_ns)
     if first is None:
         raise VideoError(f"{path}: its topic holds no image; record it again")
-    has_stamps = stamped[0] > 0 and bool((np.diff(stamped) > 0).all())
-    times_ns = np.array(stamped if has_stamps else received, np.int64)
-    if (np.diff(times_ns) <= 0).any():
-        raise VideoError(
-            f"{path}: neither its headers nor its recorder give times that increase; give the "
-            "recording timestamps"
-        )
-    message, frame = first
+    image, frame = first
+    source: Literal["presentation", "received", "declared"] = "declared"
+    times_s = np.arange(len(stamped)) / (fps or 1.0)
+    if stamped[0] > 0 and _increases(stamped):
+        source, times_s = "presentation", np.array(stamped) / NANOSECONDS_A_SECOND
+    elif _increases(received):
+        source, times_s = "received", np.array(received) / NANOSECONDS_A_SECOND
     return StreamProbe(
         container="MCAP file" if _is_mcap(path) else "ROS bag",
-        codec=getattr(message, "format", "rawvideo"),
-        pixel_format=getattr(message, "encoding", f"{(frame.ndim // 3 and 'rgb') or 'gray'}"),
+        codec=_on_one_line(image.compression or "rawvideo"),
+        pixel_format=image.encoding or ("rgb" if frame.ndim > 2 else "gray"),
         color_range="full",
         width=frame.shape[1],
         height=frame.shape[0],
         bit_depth=8 * frame.itemsize,
-        times_s=times_ns / NANOSECONDS_A_SECOND,
-        time_source="presentation" if has_stamps else "received",
-        is_lossless="jp" not in getattr(message, "format", ""),
+        times_s=times_s,
+        time_source=source,
+        is_lossless="jp" not in (image.compression or ""),
     )
 
 
@@ -112,15 +128,22 @@ def read_ros(path: Path, topic: str | None, start: int, stop: int | None) -> Ite
     Raises:
         VideoError: as `probe_ros`.
     """
-    with closing(_messages(path, topic)) as messages:
-        for index, (_, message) in enumerate(islice(messages, start, stop), start):
-            yield _frame(path, message, index)
+    with closing(_images(path, topic)) as images:
+        for index, image in enumerate(islice(images, start, stop), start):
+            yield _frame(f"{path}: image {index}", image)
 
 
-def _messages(path: Path, topic: str | None) -> Generator[tuple[int, Any]]:
-    """When each image of a topic was received, nanoseconds, and its message, in that order."""
+def _increases(times_ns: list[int]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(times_ns))
+
+
+def _images(path: Path, topic: str | None) -> Generator[RosImage]:
+    """The images of a topic as they were received."""
     try:
-        yield from (_mcap_messages if _is_mcap(path) else _bag_messages)(path, topic)
+        for received_ns, message in (_mcap_messages if _is_mcap(path) else _bag_messages)(
+            path, topic
+        ):
+            yield _image(received_ns, message)
     except VideoError:
         raise
     except DAMAGE as error:
@@ -128,6 +151,25 @@ def _messages(path: Path, topic: str | None) -> Generator[tuple[int, Any]]:
             f"{path}: is no readable ROS bag or MCAP file, or damaged: "
             f"{type(error).__name__}: {_on_one_line(str(error))}; copy or record it again"
         ) from error
+
+
+def _image(received_ns: int, message: Any) -> RosImage:
+    stamp = message.header.stamp
+    stamped_ns = int(stamp.sec) * 10**9 + int(stamp.nanosec)
+    data = np.asarray(message.data, np.uint8)
+    if hasattr(message, "format"):
+        return RosImage(received_ns, stamped_ns, str(message.format), data)
+    return RosImage(
+        received_ns,
+        stamped_ns,
+        None,
+        data,
+        encoding=str(message.encoding),
+        height=int(message.height),
+        width=int(message.width),
+        row_bytes=int(message.step),
+        is_bigendian=bool(message.is_bigendian),
+    )
 
 
 def _on_one_line(text: str) -> str:
@@ -225,27 +267,24 @@ def _chosen(path: Path, kinds: dict[str, str], topic: str | None) -> str:
     )
 
 
-def _frame(path: Path, message: Any, index: int) -> Frame:
-    """The picture of an Image or a CompressedImage, grey (H, W) or RGB (H, W, 3)."""
-    where = f"{path}: image {index}"
-    if hasattr(message, "format"):
-        return decoded_image(np.asarray(message.data, np.uint8), where)
-    if message.encoding not in ENCODINGS:
+def _frame(where: str, image: RosImage) -> Frame:
+    """The picture of an image, grey (H, W) or RGB (H, W, 3); `where` names it in the message."""
+    if image.compression is not None:
+        return decoded_image(image.data, where)
+    if image.encoding not in ENCODINGS:
         raise VideoError(
-            f"{where} is encoded as {message.encoding!r}; convert it to one of "
-            f"{', '.join(ENCODINGS)}"
+            f"{where} is encoded as {image.encoding!r}; convert it to one of {', '.join(ENCODINGS)}"
         )
-    kind, channels, to_rgb = ENCODINGS[message.encoding]
-    height, width, sample_bytes = message.height, message.width, np.dtype(kind).itemsize
-    row_bytes = width * channels * sample_bytes
-    data = np.asarray(message.data, np.uint8)
-    if not height or not width or message.step < row_bytes or data.size < height * message.step:
+    kind, channels, to_rgb = ENCODINGS[image.encoding]
+    height, width, size = image.height, image.width, image.data.size
+    used_bytes = width * channels * np.dtype(kind).itemsize
+    if not height or not width or image.row_bytes < used_bytes or size < height * image.row_bytes:
         raise VideoError(
-            f"{where} promises {width}x{height} pixels in rows of {message.step} bytes and has "
-            f"{data.size} bytes: it is damaged; record it again"
+            f"{where} promises {width}x{height} pixels in rows of {image.row_bytes} bytes and has "
+            f"{size} bytes: it is damaged; record it again"
         )
-    rows: NDArray[Any] = data[: height * message.step].reshape(height, message.step)[:, :row_bytes]
-    stored = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    rows = image.data[: height * image.row_bytes].reshape(height, image.row_bytes)[:, :used_bytes]
+    stored = np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<")
     pixels = as_frame(np.ascontiguousarray(rows).view(stored).astype(kind))
     if channels > 1:
         pixels = pixels.reshape(height, width, channels)

@@ -42,6 +42,7 @@ class Measured:
             "homography": stretch.homography,
             "confidence": stretch.confidence,
             "mean_residual_px": stretch.mean_residual_px,
+            "parallax_px": stretch.parallax_px,
         }
         return replace(self, register=self.register.model_copy(update=held))
 

@@ -27,6 +27,9 @@ LEAST_SPACING_COUNTS = 1e-3
 REACH_SPREADS = 3.0
 """The average looks so many standard deviations of its window to either side; beyond lies 0.3 %."""
 
+HALVINGS = 40
+"""Of the interval in which a curve's limit is sought: far finer than a grey level."""
+
 UNMOVED_SHARE = 0.5
 """What moves least, half of the picture, tells by how much the whole changed."""
 
@@ -133,20 +136,33 @@ def _equalised(
 ) -> NDArray[np.float32]:
     """Counts at evenly spaced levels of the plateau equalisation, (T, INTERVALS + 1).
 
-    As in contrast-limited equalisation, what is cut off above the plateau is spread evenly over
-    the whole range of counts, which leaves rare counts their share of a straight line.
+    As in contrast-limited equalisation (Pizer et al., 1987), what is cut off above a limit is
+    spread evenly over the whole range of counts, which leaves rare counts their share of a
+    straight line. The limit is the one under which nothing becomes steeper than the plateau, so
+    that a plateau of 1 gives a straight line.
     """
     knots = averaged + LEAST_SPACING_COUNTS * np.arange(averaged.shape[1])
     widths = np.diff(knots, axis=1)
-    ranges = widths.sum(axis=1, keepdims=True)
-    density = np.diff(shares) / (shares[-1] - shares[0]) / widths  # shares per count
-    density = np.minimum(density, plateau / ranges)
-    density += (1 - (density * widths).sum(axis=1, keepdims=True)) / ranges
-    heights = np.cumsum(np.pad(density * widths, ((0, 0), (1, 0))), axis=1)
+    widths /= widths.sum(axis=1, keepdims=True)
+    slopes = np.diff(shares) / (shares[-1] - shares[0]) / widths  # of a straight line: 1
+    low, high = np.zeros((len(slopes), 1)), np.full((len(slopes), 1), plateau)
+    for _ in range(HALVINGS):
+        limit = (low + high) / 2
+        is_too_steep = limit + _cut_off(slopes, widths, limit) > plateau
+        low, high = np.where(is_too_steep, low, limit), np.where(is_too_steep, limit, high)
+    steps = (np.minimum(slopes, low) + _cut_off(slopes, widths, low)) * widths
+    heights = np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)
     even = np.linspace(0, 1, INTERVALS + 1)
     return np.stack([np.interp(even, *pair) for pair in zip(heights, knots, strict=True)]).astype(
         np.float32
     )
+
+
+def _cut_off(
+    slopes: NDArray[np.float64], widths: NDArray[np.float64], limit: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What lies above the limit of each curve, and is spread over its whole width of 1, (T, 1)."""
+    return np.asarray(1 - (np.minimum(slopes, limit) * widths).sum(axis=1, keepdims=True))
 
 
 def levels_of(counts: NDArray[np.uint16], curve: NDArray[np.float32]) -> NDArray[np.uint8]:

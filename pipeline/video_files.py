@@ -84,8 +84,8 @@ def probe(
     Args:
         path: a video file, a folder of numbered PNG or TIFF frames, a raw file, a ROS bag or an
             MCAP file.
-        fps: frame rate of a folder or a raw file; a number left out in a folder's names is a
-            missing frame.
+        fps: frame rate of what has no times: a folder, where a number left out in the names is a
+            missing frame, a raw file, or a bag whose times do not increase.
         layout: where the frames lie, as far as the file does not say.
 
     Raises:
@@ -96,7 +96,7 @@ def probe(
         case "raw":
             found = probe_raw(path, _raw(layout), fps)
         case "ros":
-            found = _ros(path).probe_ros(path, layout.topic)
+            found = _ros(path).probe_ros(path, layout.topic, fps)
         case "folder":
             found = _probe_folder(path, fps)
         case _:

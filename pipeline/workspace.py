@@ -51,6 +51,10 @@ class Workspace:
         """The pair list of a recording, made by sync (npz)."""
         return self.root / "facts" / recording / "pairs.npz"
 
+    def residuals(self, recording: str) -> Path:
+        """Where local matches would rather lie than where the homography puts them (npz)."""
+        return self.root / "facts" / recording / "residuals.npz"
+
     def calibration(self, rig: str, band: str) -> Path:
         """How the lens of one of a rig's cameras was found."""
         return self.root / "calibration" / rig / f"{band}.json"

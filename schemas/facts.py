@@ -86,6 +86,7 @@ class Stretch(StrictModel):
     homography: Matrix3x3 = Field(description="Visible pixels to infrared pixels.")
     confidence: float = Field(ge=0, le=1)
     mean_residual_px: float | None
+    parallax_px: float | None = None
 
 
 class RegisterFacts(StrictModel):
@@ -98,6 +99,12 @@ class RegisterFacts(StrictModel):
     confidence: float = Field(ge=0, le=1)
     mean_residual_px: float | None = Field(
         description="Mean disagreement of local matches with the homography; None: not measured."
+    )
+    parallax_px: float | None = Field(
+        None,
+        description="How far local matches spread about the homography along the direction in "
+        "which they spread most: about what things at other depths miss it by. Where they do so "
+        "is kept beside the facts. None: not measured.",
     )
     crop: tuple[int, int, int, int] = Field(
         description="x, y, width, height of the largest infrared rectangle both cameras see."
@@ -121,6 +128,7 @@ class Alignment(StrictModel):
     homography: Matrix3x3 | None = Field(None, description="Visible pixels to infrared pixels.")
     registration_confidence: float | None = None
     mean_residual_px: float | None = None
+    parallax_px: float | None = None
     pairs: int | None = None
     crop: tuple[int, int, int, int] | None = Field(
         None, description="x, y, width, height of what both cameras see, infrared pixels."

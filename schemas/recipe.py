@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.base import StrictModel
+from schemas.base import Sha256, StrictModel
 from schemas.degradations import (
     BadPixels,
     Degradation,
@@ -50,8 +50,9 @@ class IngestRecipe(StrictModel):
         5.0,
         ge=1,
         le=64,
-        description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. The "
-        "least whole number whose detail is that of CLAHE with a clip limit of 3 on every "
+        description="Steepest part of a tone curve, in slopes of a straight line; 1 is one. "
+        "Steeper curves show more of where most pixels are, and less within the few warm things. "
+        "The least whole number whose detail is that of CLAHE with a clip limit of 3 on every "
         "recording of the simulated rig (tests/benchmarks/bench_tone.py).",
     )
     drop_repeated: bool = Field(
@@ -88,15 +89,42 @@ class SyncRecipe(StrictModel):
     )
 
 
+class EdgeMatcher(StrictModel):
+    """Directions of edges, compared without any learned weights."""
+
+    kind: Literal["edges"] = "edges"
+
+
+class LoftrMatcher(StrictModel):
+    """Kornia's LoFTR finds matches, with weights that the user has.
+
+    The homography through them is tried first and judged like any other; where it does not hold,
+    the edges are searched as without it.
+    """
+
+    kind: Literal["loftr"]
+    weights: str = Field(
+        min_length=1,
+        description="A local checkpoint of kornia.feature.LoFTR, .safetensors or as torch saves "
+        "it; relative to the folder of the recordings.",
+    )
+    sha256: Sha256 = Field(description="Of that file, so that other weights are another recipe.")
+
+
+Matcher = Annotated[EdgeMatcher | LoftrMatcher, Field(discriminator="kind")]
+
+
 class RegisterRecipe(StrictModel):
     """How the visible image is mapped onto the infrared one."""
 
     frames: int = Field(8, ge=1, le=64, description="Pairs pooled for one estimate.")
+    matcher: Matcher = Field(EdgeMatcher(), description="What proposes the first homography.")
     min_confidence: float = Field(
         0.28,
         ge=0,
         le=1,
-        description="Lowest accepted descriptor correlation (CAPTURE.md section 2, gate).",
+        description="Least share of the texture whose own best match lies where the homography "
+        "puts it. On M3SVD right ones have PLACEHOLDER (docs/benchmarks.md).",
     )
     min_overlap: float = Field(
         0.25,
@@ -108,11 +136,11 @@ class RegisterRecipe(StrictModel):
 
 DegradePreset = Literal["m3svd", "m3svd-release", "night", "weather", "handheld", "radio-link"]
 
-M3SVD_NOISE = StripeNoise(stripe_sigma_levels=(7.4, 11.5), white_sigma_levels=(8.9, 13.9))
+M3SVD_NOISE = StripeNoise(stripe_sigma_levels=(7.55, 11.3), white_sigma_levels=(8.9, 13.9))
 M3SVD_BLUR = GaussianBlur(sigma_px=(1.08, 1.94))
 """What M3SVD's nine validation clips span (CAPTURE.md section 1): stripes of 7.3 to 11.7 levels,
-drawn in by half of what 640 columns leave open, so that clips measured again lie within it. The
-kinds' own defaults are these ranges rounded outwards: one draw in seven lies beyond them."""
+drawn in by the standard error that 640 columns leave, so that clips measured again lie within it.
+The kinds' own defaults are these ranges rounded outwards: one draw in seven lies beyond them."""
 
 DEGRADE_PRESETS: dict[DegradePreset, dict[str, tuple[Degradation, ...]]] = {
     "m3svd": {"infrared": (M3SVD_NOISE,), "visible": (M3SVD_BLUR,)},

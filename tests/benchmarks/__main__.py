@@ -18,6 +18,7 @@ from tests.benchmarks import (
     bench_fidelity,
     bench_loader,
     bench_releases,
+    bench_tone,
     release_claims,
 )
 from tests.benchmarks.footage import prepare
@@ -80,12 +81,17 @@ def fidelity(_: Setting) -> Section:
     return bench_fidelity.section(M3SVD / "val")
 
 
+def tone(_: Setting) -> Section:
+    return bench_tone.section(bench_tone.Effort())
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
     "degrade": degrade,
     "fidelity": fidelity,
     "releases": releases,
+    "tone": tone,
     "align": align,
     "calibration": calibration,
 }

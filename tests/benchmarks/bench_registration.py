@@ -7,9 +7,10 @@ distance to the same method's estimate of the untouched pair, in which a constan
 
 import argparse
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -63,6 +64,8 @@ class Draw:
     error_px: float | None
     release_px: float | None
     seconds: float
+    confidence: float | None = None
+    """Of ours, also of what was refused for it."""
 
 
 @dataclass(frozen=True)
@@ -188,22 +191,30 @@ def _clip(name: str, infrared: Sequence[Frame], visible: Sequence[Frame]) -> Cli
     )
 
 
-Estimate = Callable[[Sequence[Grey], Sequence[Grey]], Warp | None]
+Estimate = Callable[[Sequence[Grey], Sequence[Grey]], tuple[Warp | None, float | None]]
+"""Infrared and visible frames -> visible pixels to infrared pixels, or None; and a confidence."""
+
+CONFIDENCE = re.compile(r"confidence of (\d\.\d+)")
 
 
-def _ours(infrared: Sequence[Grey], visible: Sequence[Grey]) -> Warp | None:
+def _ours(infrared: Sequence[Grey], visible: Sequence[Grey]) -> tuple[Warp | None, float | None]:
     try:
-        return np.array(estimate_homography(infrared, visible, RegisterRecipe()).homography)
-    except RegisterError:
-        return None
+        fit = estimate_homography(infrared, visible, RegisterRecipe())
+    except RegisterError as error:
+        told = CONFIDENCE.search(str(error))
+        return None, float(told.group(1)) if told else None
+    return np.array(fit.homography), fit.confidence
 
 
 def _grey(register: Register) -> Estimate:
-    def estimate(infrared: Sequence[Grey], visible: Sequence[Grey]) -> Warp | None:
-        return register(
+    def estimate(
+        infrared: Sequence[Grey], visible: Sequence[Grey]
+    ) -> tuple[Warp | None, float | None]:
+        found = register(
             [frame.astype(np.float32) for frame in infrared],
             [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(np.float32) for f in visible],
         )
+        return found, None
 
     return estimate
 
@@ -282,10 +293,11 @@ def _drawn(
         for frame in clip.visible
     ]
     begin = time.process_time()
-    found = METHODS[method](clip.infrared, moved)
+    found, confidence = METHODS[method](clip.infrared, moved)
     seconds = time.process_time() - begin
+    draw = Draw(method, level.name, clip.name, None, None, seconds, confidence)
     if found is None:
-        return None, Draw(method, level.name, clip.name, None, None, seconds)
+        return None, draw
     back = found @ warp
     shape = (height, width)
     error_px = 0.0 if level == UNTOUCHED else float("inf")
@@ -294,7 +306,7 @@ def _drawn(
     release_px = distance_of_corners(back, np.eye(3), shape)
     if level == FOREIGN:
         release_px = float("inf")
-    return back, Draw(method, level.name, clip.name, error_px, release_px, seconds)
+    return back, replace(draw, error_px=error_px, release_px=release_px)
 
 
 def row(draws: Sequence[Draw], clips: str) -> RegistrationRow:

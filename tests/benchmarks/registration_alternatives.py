@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.register_descriptors import Image, resized
 from pipeline.register_fit import Homography, scaling
+from pipeline.register_search import ROTATIONS_DEGREES, SCALES
 
 MIN_INLIERS = 15
 """Matches that must agree before features count as registered; 4 always do."""
@@ -18,8 +19,16 @@ RATIO = 0.85
 
 INLIER_PX = 4.0
 
-ECC_WIDTHS = (80, 160, 320, 640)
-ECC_STEPS = 60
+ECC_LEVELS = (
+    (80, cv2.MOTION_TRANSLATION),
+    (80, cv2.MOTION_EUCLIDEAN),
+    (160, cv2.MOTION_AFFINE),
+    (320, cv2.MOTION_HOMOGRAPHY),
+    (640, cv2.MOTION_HOMOGRAPHY),
+)
+"""Widths of the pyramid with the motion sought at each; all eight numbers at 80 px diverge."""
+
+ECC_STEPS = 100
 
 LOG_POLAR_PX = 256
 
@@ -89,46 +98,84 @@ def pyramid_ecc(infrared: Sequence[Image], visible: Sequence[Image]) -> Homograp
     found: Homography = np.eye(3)
     is_found = False
     ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_STEPS, 1e-5)
-    for width in ECC_WIDTHS:
+    for width, motion in ECC_LEVELS:
         to_small = scaling(width / here.shape[1])
         back = np.linalg.inv(to_small)
         # ECC warps infrared coordinates to visible ones.
-        start = (to_small @ np.linalg.inv(found) @ back).astype(np.float32)
-        small = [resized(image, width / here.shape[1]) for image in (here, there)]
+        start = to_small @ np.linalg.inv(found) @ back
+        start = (start / start[2, 2]).astype(np.float32)
+        small = [np.log1p(resized(image, width / here.shape[1])) for image in (here, there)]
+        rows = 3 if motion == cv2.MOTION_HOMOGRAPHY else 2
         try:
             _, warp = cv2.findTransformECC(
                 small[0],
                 small[1],
-                start / start[2, 2],
-                cv2.MOTION_HOMOGRAPHY,
+                start[:rows],
+                motion,
                 ends,
                 np.ones(small[1].shape, np.uint8),
                 5,
             )
         except cv2.error:  # it does not converge here; a finer level may
             continue
-        found = np.asarray(np.linalg.inv(back @ warp @ to_small), np.float64)
+        full = np.vstack([warp, [[0, 0, 1]]]) if rows == 2 else warp
+        found = np.asarray(np.linalg.inv(back @ full @ to_small), np.float64)
         is_found = True
     return np.asarray(found / found[2, 2], np.float64) if is_found else None
 
 
 def phase_correlation(infrared: Sequence[Image], visible: Sequence[Image]) -> Homography | None:
-    """Scale and rotation from log-polar spectra, then the shift (Reddy and Chatterji, 1996)."""
+    """Scale and rotation from log-polar spectra, then the shift (Reddy and Chatterji, 1996).
+
+    Only scales and rotations that our own search tries are considered; without that bound, spectra
+    of different bands mostly agree somewhere absurd.
+    """
     here, there = _edges(infrared), _edges(visible)
     height, width = here.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
     reach = min(height, width) / 2
     polar = [_log_polar(image * window, reach) for image in (here, there)]
-    (outwards, turn), _ = cv2.phaseCorrelate(polar[1], polar[0])
+    outwards, turn = _peak(
+        polar[1],
+        polar[0],
+        round(float(np.log(max(SCALES))) * LOG_POLAR_PX / np.log(reach)),
+        round(max(ROTATIONS_DEGREES) / 360 * LOG_POLAR_PX),
+    )
     scale = float(np.exp(-outwards * np.log(reach) / LOG_POLAR_PX))
     middle = ((width - 1) / 2, (height - 1) / 2)
     similar = np.vstack(
         [cv2.getRotationMatrix2D(middle, -turn * 360 / LOG_POLAR_PX, scale), [0, 0, 1]]
     )
     moved = cv2.warpPerspective(there, similar, (width, height))
-    (right, down), _ = cv2.phaseCorrelate(moved, here, window)
+    right, down = _peak(moved * window, here * window, width // 4, height // 4)
     shift = np.array([[1, 0, right], [0, 1, down], [0, 0, 1]])
     return np.asarray(shift @ similar, np.float64)
+
+
+def _peak(one: Image, other: Image, across: int, down: int) -> tuple[float, float]:
+    """The shift that takes `one` to `other`, by the peak of the cross-power spectrum within reach.
+
+    Args:
+        one: (H, W).
+        other: the same.
+        across: columns within reach, in both directions.
+        down: rows.
+    """
+    cross = np.fft.rfft2(other) * np.conj(np.fft.rfft2(one))
+    surface = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12), one.shape)
+    near = np.roll(surface, (down, across), axis=(0, 1))[: 2 * down + 1, : 2 * across + 1]
+    near = cv2.GaussianBlur(near, (0, 0), 1.0)
+    row, column = np.unravel_index(int(near.argmax()), near.shape)
+    around = near[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3].clip(0)
+    rows, columns = np.mgrid[
+        max(0, row - 2) : max(0, row - 2) + around.shape[0],
+        max(0, column - 2) : max(0, column - 2) + around.shape[1],
+    ]
+    total = max(float(around.sum()), 1e-12)
+    return (
+        float((columns * around).sum()) / total - across,
+        float((rows * around).sum()) / total - down,
+    )
 
 
 def _log_polar(image: Image, reach: float) -> Image:
@@ -137,9 +184,8 @@ def _log_polar(image: Image, reach: float) -> Image:
     square = cv2.resize(spectrum, (height, height)) if width != height else spectrum
     flags = cv2.WARP_POLAR_LOG | cv2.INTER_LINEAR
     size = (LOG_POLAR_PX, LOG_POLAR_PX)
-    return np.asarray(
-        cv2.warpPolar(square, size, (height / 2, height / 2), reach, flags), np.float32
-    )
+    found = cv2.warpPolar(square, size, (height / 2, height / 2), reach, flags)
+    return np.asarray(found - cv2.GaussianBlur(found, (0, 0), LOG_POLAR_PX / 16), np.float32)
 
 
 def mutual_information(infrared: Sequence[Image], visible: Sequence[Image]) -> Homography | None:

@@ -74,11 +74,14 @@ class Measurement:
     measured_on: date
     rounds: int
     machine: str
+    load_average: float
+    """Of the last fifteen minutes: how much else the machine had to do."""
 
     @classmethod
     def of_today(cls, section: Section, rounds: int) -> Self:
         """What was measured just now, on this machine."""
-        return cls(section, datetime.now(UTC).date(), rounds, machine())
+        today = datetime.now(UTC).date()
+        return cls(section, today, rounds, machine(), round(os.getloadavg()[2], 1))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -91,7 +94,8 @@ class Measurement:
     def markdown(self) -> str:
         return (
             f"{self.section.markdown()}\n\n"
-            f"Measured on {self.measured_on} in {self.rounds} rounds on {self.machine}."
+            f"Measured on {self.measured_on} in {self.rounds} rounds, under a load average of "
+            f"{self.load_average:g}, on {self.machine}."
         )
 
 

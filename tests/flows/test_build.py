@@ -134,13 +134,18 @@ MOMENTS: dict[str, Moment] = {
 }
 
 
+OWN_SERVER = "a shard is written"
+"""The moment at which the build that is killed has started a server of its own."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_build_killed_and_run_again_gives_the_stores_of_an_undisturbed_one(
     built: Built, tmp_path: Path, server: str, moment: str
 ) -> None:
     work = tmp_path / "work"
-    with running(*build_command(built.catalog, work)) as command:
+    environment = {} if moment == OWN_SERVER else {"PREFECT_API_URL": server}
+    with running(*build_command(built.catalog, work), **environment) as command:
         command.kill_at(lambda: MOMENTS[moment](work), moment)
         pid = command.process.pid
         wait_until(lambda: not processes_of_session(pid), "no server survives", SERVER_ENDS_S)

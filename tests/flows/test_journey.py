@@ -15,6 +15,9 @@ from tests.flows.rig import COMMAND, Answer, running, wait_until
 
 LIMIT_S = 900.0
 
+LOSS_LEFT = 0.85
+"""Most that training may leave of the loss on unseen clips; about two thirds are left."""
+
 
 def twinband(*arguments: str | Path) -> Answer:
     with running(COMMAND, *arguments, "--json") as command:
@@ -87,7 +90,7 @@ def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
     for key in ("release", "clips", "picture", "checkpoint", "fused"):
         assert Path(made[key]).is_relative_to(tmp_path / "demo")
         assert Path(made[key]).exists()
-    assert made["last_loss"] < made["first_loss"]
+    assert made["last_loss"] < LOSS_LEFT * made["first_loss"]
     picture = read_image(Path(made["picture"]))
     assert picture.std() > 30
     assert probe(Path(made["fused"])).times_s.size == FUSED_PAIRS

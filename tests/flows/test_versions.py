@@ -112,7 +112,7 @@ def test_diff_tells_scripts_and_people_the_same(crowd: Path) -> None:
             "new": [1.5, 2.0],
         }
     ]
-    assert "and 297 more: recipe.degrade.visible[0].sigma_px: [1.0, 2.0] -> [1.5, 2.0]" in lines
+    assert "and 297 more: recipe.degrade.visible[0].sigma_px: [1.08, 1.94] -> [1.5, 2.0]" in lines
     assert "0 clips added, 0 removed, 300 changed, 0 unchanged" in lines
 
 

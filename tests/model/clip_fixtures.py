@@ -15,7 +15,19 @@ from pipeline.degrade_draws import Band, DegradationDraw, Window
 from pipeline.workspace import Workspace, save
 from schemas.base import fingerprint
 from schemas.catalog import Dataset, Split, SplitRule
-from schemas.degradations import Degradation, GaussianBlur, StripeNoise
+from schemas.degradations import (
+    Degradation,
+    DroppedFrames,
+    FixedPatternDrift,
+    GaussianBlur,
+    JpegCompression,
+    Misregistration,
+    MotionBlur,
+    Rain,
+    RepeatedFrames,
+    StripeNoise,
+    VideoCompression,
+)
 from schemas.facts import ClipQuality
 from schemas.recipe import DegradeRecipe, Recipe
 from schemas.release import MANIFEST_NAME, Release, ReleaseClip
@@ -39,6 +51,23 @@ QUALITY = ClipQuality(
     sync_confidence=1,
     registration_confidence=1,
 )
+
+LOOKING_AROUND = DegradeRecipe(
+    infrared=(
+        FixedPatternDrift(period_frames=5, shutter_frames=2),
+        VideoCompression(group_frames=4),
+        RepeatedFrames(share=(0.4, 0.4)),
+        StripeNoise(),
+    ),
+    visible=(
+        MotionBlur(),
+        DroppedFrames(share=(0.3, 0.3), recovery_frames=4),
+        Misregistration(),
+        Rain(drops_per_megapixel=(9000, 9000)),
+        JpegCompression(),
+    ),
+)
+"""Chains that look at other frames, at other pixels, and at where they are in the frame."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ from schemas.degradations import BadPixels
 from schemas.errors import ReleaseError, StoreError, TrainError
 from schemas.recipe import DegradeRecipe
 from schemas.release import MANIFEST_NAME
-from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
+from tests.model.clip_fixtures import (
+    DEGRADE,
+    LOOKING_AROUND,
+    PlannedClip,
+    Shelf,
+    write_release,
+)
 
 NAMES = ("infrared", "visible", "infrared_degraded", "visible_degraded")
 CLIPS = (
@@ -92,12 +99,16 @@ def test_a_sample_is_the_slice_it_says_it_is(
     assert all(tensor.dtype == torch.uint8 for tensor in sample.values())
 
 
-def test_degraded_frames_made_while_reading_equal_the_stored_ones(tmp_path: Path) -> None:
-    stored = write_release(tmp_path / "stored", PlannedClip("dock-000"))
-    made = write_release(tmp_path / "made", PlannedClip("dock-000", materialise=False))
+@pytest.mark.parametrize("degrade", [DEGRADE, LOOKING_AROUND], ids=["one-step", "all-round"])
+def test_degraded_frames_made_while_reading_equal_the_stored_ones(
+    tmp_path: Path, degrade: DegradeRecipe
+) -> None:
+    clip = PlannedClip("dock-000", degrade=degrade)
+    stored = write_release(tmp_path / "stored", clip)
+    made = write_release(tmp_path / "made", replace(clip, materialise=False))
     assert not (made.store("dock-000") / "infrared_degraded").exists()
 
-    left, right = (ClipWindows(one.release, crop=17, seed=2) for one in (stored, made))
+    left, right = (ClipWindows(one.release, crop=17, frames=3, seed=2) for one in (stored, made))
 
     assert len(left) == len(right) == 10
     assert all(same(left[index], right[index]) for index in range(10))

@@ -14,12 +14,13 @@ from tensorboard.backend.event_processing import (  # type: ignore[import-untype
 from torch import Tensor
 
 from model.checkpoint import load_checkpoint
-from model.loader import Batch
+from model.loader import Batch, collate
 from model.losses import LossTerms
 from model.train import (
     batches,
     initial_network,
     learning_rate,
+    mean_loss,
     train,
     train_step,
     training_step,
@@ -81,6 +82,17 @@ def test_training_lowers_the_loss_markedly(tmp_path: Path) -> None:
 
     assert result.steps == 40
     assert result.last_loss < 0.6 * result.first_loss
+
+
+def test_the_mean_loss_is_that_of_all_windows_whatever_the_batch() -> None:
+    windows, choices = MovingSquares(3), recipe(batch=3)
+    network = initial_network(choices)
+    whole = collate([windows[index] for index in range(3)])
+    terms, _ = train_step(network, torch.optim.AdamW(network.parameters()), whole, choices)
+
+    for batch in (1, 2, 3):
+        found = mean_loss(network, windows, recipe(batch=batch), 8)
+        assert found == pytest.approx(terms.total.item(), rel=1e-5)
 
 
 def test_the_saved_weights_are_the_trained_ones(tmp_path: Path) -> None:

@@ -352,8 +352,8 @@ def test_the_pixels_of_the_preset_have_not_moved() -> None:
         for name, frames in found.items()
     }
     assert hashes == {
-        "infrared": "6fbf5e3f04875312",
-        "visible": "33cf91c31b7718d0",
+        "infrared": "9344ef3f2614636f",
+        "visible": "e30e2af35e2c8b74",
         "chain": "a9d74080dc60edb6",
     }
 

@@ -1,7 +1,10 @@
 """Every kind of degradation: one result however it is cut, nothing at strength 0, more at more."""
 
+import hashlib
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import Any, get_args
 
 import pytest
@@ -130,6 +133,8 @@ def test_every_kind_says_what_it_is_and_where_it_comes_from(kind: type[kinds.Ste
 
     assert kind.__doc__
     assert len(kind.__doc__.split()) >= 5
+    assert len(kind.source.split()) >= 3
+    assert all(field.description for name, field in kind.model_fields.items() if name != "kind")
     assert field.default == "".join(
         f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__
     ).removeprefix("-")
@@ -211,6 +216,20 @@ def test_any_window_and_crop_of_any_chain_is_that_of_the_degraded_clip(
     kept = read.keep(made)[[indices.index(frame) for frame in wanted]]
 
     assert torch.equal(kept, whole[wanted][..., y : y + height, x : x + width])
+
+
+def digest(threads: int) -> str:
+    """Of what every kind makes, in a process of its own with so many threads."""
+    torch.set_num_threads(threads)
+    made = b"".join(degraded(step_of(kind)).contiguous().numpy().tobytes() for kind in KINDS)
+    return hashlib.sha256(made).hexdigest()
+
+
+def test_other_processes_with_other_numbers_of_threads_make_the_same() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        elsewhere = [pool.submit(digest, threads).result() for threads in (2, 3)]
+
+    assert elsewhere == [digest(torch.get_num_threads())] * 2
 
 
 def test_static_things_stay_and_new_things_change() -> None:

@@ -38,7 +38,7 @@ sessions:
     recordings:
       - id: gate-raw
         site: gate
-        infrared: camera.y16                # nothing but 16-bit samples, as a frame grabber dumps them
+        infrared: camera.y16                # nothing but 16-bit samples, one after the other
         visible: colours
         layouts: {infrared: {raw: {width: 64, height: 48}}}
         fps: 25
@@ -46,7 +46,7 @@ sessions:
         registered: true
       - id: quay-halves
         site: quay
-        infrared: both.mkv                  # one picture: infrared at the left, visible at the right
+        infrared: both.mkv                  # one picture, infrared at the left
         visible: both.mkv
         layouts: {infrared: {crop: [0, 0, 64, 48]}, visible: {crop: [64, 0, 64, 48]}}
         registered: true

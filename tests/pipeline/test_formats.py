@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from pipeline.video_files import probe, read_frames, read_frames_at
-from tests.pipeline.recorders import FRAMES, HEIGHT, RECORDERS, WIDTH, Recorder, infrared_counts
+from tests.pipeline.recorders import (
+    FRAMES,
+    HEIGHT,
+    RECORDERS,
+    WIDTH,
+    Recorder,
+    infrared_counts,
+    piped,
+)
 
 EXACT_S = 2.4e-7
 """Half a step of float64 at today's date, in seconds since 1970."""
@@ -31,3 +39,21 @@ def test_every_format_gives_its_counts_back_at_their_instants(
     np.testing.assert_array_equal(frames, counts)
     np.testing.assert_array_equal(part, counts[5:8])
     np.testing.assert_array_equal(single, counts[[9, 2]])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "tiff"])
+@pytest.mark.parametrize("byte_order", ["gray16be", "gray16le", "gray"])
+def test_folders_of_any_image_keep_every_sample(
+    tmp_path: Path, suffix: str, byte_order: str
+) -> None:
+    counts = infrared_counts() if byte_order != "gray" else (infrared_counts() // 64)
+    kept = counts.astype(np.uint8 if byte_order == "gray" else np.uint16)
+    source = "gray" if byte_order == "gray" else "gray16le"
+    stored = "gray16be" if suffix == "png" and byte_order != "gray" else byte_order
+    piped(kept, source, "-pix_fmt", stored, tmp_path / f"%05d.{suffix}")
+
+    found = probe(tmp_path, fps=10)
+
+    assert (found.bit_depth, found.is_lossless) == (8 * kept.itemsize, True)
+    np.testing.assert_array_equal(list(read_frames(tmp_path, "infrared")), kept)
+    np.testing.assert_allclose(found.times_s, np.arange(FRAMES) / 10)

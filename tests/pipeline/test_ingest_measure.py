@@ -116,6 +116,16 @@ def test_stale_rows_are_counted_from_either_end(height: int, top: int, *, from_b
     assert stale_rows(frame, before) == old
 
 
+@pytest.mark.parametrize("shape", [(3, 1, 9), (3, 9, 1), (3, 1, 1)])
+def test_frames_of_one_row_or_column_are_measured(shape: tuple[int, int, int]) -> None:
+    counts = np.arange(np.prod(shape)).reshape(shape).astype(np.uint16)
+
+    found = measure(counts, SHARES)
+
+    assert found.dead.tolist() == [shape[1:] == (1, 1)] * 3
+    assert not found.repeated.any()
+
+
 def test_quantiles_and_common_change_belong_to_counts_alone() -> None:
     counts = infrared_counts()
     levels: list[Frame] = [(frame // 64).astype(np.uint8) for frame in counts]

@@ -67,7 +67,7 @@ def test_a_field_of_the_recipe_is_the_reason_of_every_rebuilt_clip(release: Rele
 
     diff = diff_releases(release, new)
 
-    reason = "recipe.degrade.visible[0].sigma_px: [1.0, 2.0] -> [1.5, 2.0]"
+    reason = "recipe.degrade.visible[0].sigma_px: [1.08, 1.94] -> [1.5, 2.0]"
     assert {clip.clip for clip in diff.changed} == {QUAY, ROOF, PIER}
     for clip in diff.changed:
         assert [told(change) for change in clip.why] == [reason]

@@ -98,8 +98,8 @@ def test_flat_images_are_refused_by_name() -> None:
 
 
 def test_pictures_of_different_places_are_refused() -> None:
-    infrared = [as_infrared(town(n), n) for n in (1, 2)]
-    visible = [color(town(n)) for n in (3, 4)]
+    infrared = [as_infrared(town(1, 240, 320), 1)]
+    visible = [color(town(3, 240, 320))]
 
     with pytest.raises(
         RegisterError, match=r"confidence of 0\.\d\d, below|apart, beyond|stretches"
@@ -132,7 +132,7 @@ def test_resizing_and_its_homography_agree() -> None:
 @pytest.mark.slow
 def test_planted_warps_of_real_pairs_are_found_again(m3svd: Path) -> None:
     """Repeatability as in CAPTURE.md section 2, "vs self": a constant bias of the pair cancels."""
-    indices = [9, 28, 47, 66, 84, 103, 122, 141]
+    indices = [9, 47, 84, 122]
     videos = m3svd / "Video" / "test"
     infrared = read_frames_at(videos / "infrared" / "0111_1716.mp4", "infrared", indices)
     visible = read_frames_at(videos / "visible" / "0111_1716.mp4", "visible", indices)
@@ -140,12 +140,11 @@ def test_planted_warps_of_real_pairs_are_found_again(m3svd: Path) -> None:
     there = [np.asarray(frame, np.uint8) for frame in visible]
     untouched = matrix(estimate_homography(here, there, RegisterRecipe()))
 
-    for seed in (11, 12):
-        warp = planted(seed, 32)
-        moved = [np.asarray(cv2.warpPerspective(f, warp, (640, 480)), np.uint8) for f in there]
-        found = matrix(estimate_homography(here, moved, RegisterRecipe())) @ warp
+    warp = planted(11, 32)
+    moved = [np.asarray(cv2.warpPerspective(f, warp, (640, 480)), np.uint8) for f in there]
+    found = matrix(estimate_homography(here, moved, RegisterRecipe())) @ warp
 
-        assert distance_of_corners(found, untouched, (480, 640)) < 3.0
+    assert distance_of_corners(found, untouched, (480, 640)) < 1.5
 
 
 def plan_of(root: Path, **changes: object) -> RecordingPlan:

@@ -182,6 +182,18 @@ def test_images_without_stamps_of_their_own_are_timed_by_the_recorder(
     np.testing.assert_array_equal(found.times_s, [time_ns / 1e9 for time_ns in received_ns])
 
 
+def test_images_without_any_times_have_those_that_are_declared(tmp_path: Path) -> None:
+    messages = [
+        (INFRARED_TOPIC, EPOCH_NS, image(STORE, frame, 0, "mono16")) for frame in infrared_counts()
+    ]
+    write_bag2(tmp_path / "outing", messages, STORE, StoragePlugin.SQLITE3)
+
+    found = probe(tmp_path / "outing", fps=25)
+
+    assert found.time_source == "declared"
+    np.testing.assert_allclose(found.times_s, np.arange(12) / 25)
+
+
 def test_the_header_of_an_image_goes_before_its_reception(tmp_path: Path) -> None:
     recorded = ros1_bag(tmp_path, infrared_counts())
 

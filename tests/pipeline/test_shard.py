@@ -29,6 +29,7 @@ from schemas.errors import ShardError, WorkspaceError
 from schemas.facts import RegisterFacts, ShardFacts, Stretch, SyncFacts
 from schemas.recipe import DegradeRecipe, Recipe, ShardRecipe
 from schemas.store import ClipAttributes
+from tests.model.clip_fixtures import LOOKING_AROUND
 
 FPS = 25.0
 WIDTH, HEIGHT = 64, 48
@@ -224,11 +225,12 @@ def test_where_one_degraded_stream_is_given_the_other_follows_the_recipe(
     assert "visible_degraded" not in attributes.sources
 
 
+@pytest.mark.parametrize("recipe", [DegradeRecipe(), LOOKING_AROUND], ids=["m3svd", "all-round"])
 def test_degraded_frames_are_those_of_the_whole_clip_at_once(
-    workspace: Workspace, tmp_path: Path
+    workspace: Workspace, tmp_path: Path, recipe: DegradeRecipe
 ) -> None:
     film(tmp_path / "data", 70)
-    plan = plan_of(tmp_path / "data", Recipe(seed=11))
+    plan = plan_of(tmp_path / "data", Recipe(seed=11, degrade=recipe))
     with_facts(plan, workspace)
 
     ((arrays, _),) = stored(workspace, run_shard(plan, workspace))

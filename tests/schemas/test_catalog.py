@@ -182,3 +182,40 @@ def test_a_degrade_recipe_written_without_what_is_default_reads_back_the_same(
     recipe = DegradeRecipe.model_validate(given | {"preset": preset})
 
     assert DegradeRecipe.model_validate(recipe.model_dump(exclude_unset=True)) == recipe
+
+
+def test_every_bad_number_of_a_chain_is_named_at_once(tmp_path: Path) -> None:
+    infrared = [
+        {"kind": "stripe-noise", "white_sigma_levels": [-3, 2]},
+        {"kind": "defocus", "radius_px": [4, 1]},
+        {"kind": "row-noise", "probability": 1.5},
+        {"kind": "fog"},
+        {"kind": "haze", "airlight_levels": [float("nan"), 9]},
+        {"kind": "haze", "airlight_levels": [9, float("inf")]},
+        {"kind": "low-resolution", "factor": [0, 4]},
+        {"kind": "gaussian-blur", "kernel_px": 4},
+        {"kind": "dropped-frames", "recovery_frames": 2.5},
+        {},
+    ]
+    recipe: Plain = {"degrade": {"infrared": infrared, "preset": "mist"}}
+    path = write(tmp_path, catalog(recording("a"), recipe=recipe), "a")
+
+    places = [
+        line.removeprefix(f"{path}: recipe.degrade.").split(": ")[0] for line in problems(path)
+    ]
+
+    assert sorted(places) == sorted(
+        [
+            "infrared[0].white_sigma_levels[0]",
+            "infrared[1].radius_px",
+            "infrared[2].probability",
+            "infrared[3]",
+            "infrared[4].airlight_levels[0]",
+            "infrared[5].airlight_levels[1]",
+            "infrared[6].factor[0]",
+            "infrared[7].kernel_px",
+            "infrared[8].recovery_frames",
+            "infrared[9]",
+            "preset",
+        ]
+    )
