@@ -160,11 +160,13 @@ def _run_reader(
             plan.data_root / plan.recording.infrared,
             "infrared",
             lists["infrared_frames"][places].tolist(),
+            layout=plan.recording.layouts.infrared,
         )
         visible = read_frames_at(
             plan.data_root / plan.recording.visible,
             "visible",
             lists["visible_frames"][places].tolist(),
+            layout=plan.recording.layouts.visible,
         )
         return views_of(
             [_undistorted(frame, plan.rig.infrared, ingest.infrared.tone) for frame in infrared],

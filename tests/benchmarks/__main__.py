@@ -11,6 +11,9 @@ from tests.benchmarks import (
     bench_build,
     bench_degrade,
     bench_loader,
+    bench_registration,
+    bench_registration_bumps,
+    bench_registration_rig,
     bench_releases,
     release_claims,
 )
@@ -58,11 +61,26 @@ def degrade(setting: Setting) -> Section:
     return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
 
 
+def registration(setting: Setting) -> Section:  # noqa: ARG001 -- it writes nothing
+    return bench_registration.section(bench_registration.Effort())
+
+
+def registration_rig(setting: Setting) -> Section:  # noqa: ARG001 -- it writes nothing
+    return bench_registration_rig.section(bench_registration_rig.RigEffort())
+
+
+def registration_bumps(setting: Setting) -> Section:
+    return bench_registration_bumps.section(setting.rounds)
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
     "degrade": degrade,
     "releases": releases,
+    "registration": registration,
+    "registration-bumps": registration_bumps,
+    "registration-rig": registration_rig,
 }
 
 
