@@ -17,6 +17,9 @@ from tests.benchmarks import (
     bench_degrade,
     bench_fidelity,
     bench_loader,
+    bench_registration,
+    bench_registration_bumps,
+    bench_registration_rig,
     bench_releases,
     bench_tone,
     release_claims,
@@ -85,6 +88,18 @@ def tone(_: Setting) -> Section:
     return bench_tone.section(bench_tone.Effort())
 
 
+def registration(_: Setting) -> Section:
+    return bench_registration.section(bench_registration.Effort())
+
+
+def registration_rig(_: Setting) -> Section:
+    return bench_registration_rig.section(bench_registration_rig.RigEffort())
+
+
+def registration_bumps(setting: Setting) -> Section:
+    return bench_registration_bumps.section(setting.rounds)
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
@@ -94,6 +109,9 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "tone": tone,
     "align": align,
     "calibration": calibration,
+    "registration": registration,
+    "registration-bumps": registration_bumps,
+    "registration-rig": registration_rig,
 }
 
 

@@ -62,7 +62,7 @@ def matrix(fit: HomographyFit) -> Matrix:
     return np.array(fit.homography)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_planted_homography_is_found_across_bands(seed: int) -> None:
     picture = town(seed)
     truth = planted(seed, 32)
@@ -98,8 +98,8 @@ def test_flat_images_are_refused_by_name() -> None:
 
 
 def test_pictures_of_different_places_are_refused() -> None:
-    infrared = [as_infrared(town(1, 240, 320), 1)]
-    visible = [color(town(3, 240, 320))]
+    infrared = [as_infrared(town(1, 120, 160), 1)]
+    visible = [color(town(3, 120, 160))]
 
     with pytest.raises(
         RegisterError, match=r"confidence of 0\.\d\d, below|apart, beyond|stretches"
@@ -132,7 +132,7 @@ def test_resizing_and_its_homography_agree() -> None:
 @pytest.mark.slow
 def test_planted_warps_of_real_pairs_are_found_again(m3svd: Path) -> None:
     """Repeatability as in CAPTURE.md section 2, "vs self": a constant bias of the pair cancels."""
-    indices = [9, 47, 84, 122]
+    indices = [47, 122]
     videos = m3svd / "Video" / "test"
     infrared = read_frames_at(videos / "infrared" / "0111_1716.mp4", "infrared", indices)
     visible = read_frames_at(videos / "visible" / "0111_1716.mp4", "visible", indices)
@@ -198,7 +198,7 @@ def with_sync(root: Path) -> Workspace:
     save(ingest, workspace.facts("gate", "ingest"))
     save(sync, workspace.facts("gate", "sync"))
     save_arrays(
-        {"infrared_frames": np.arange(20)},
+        {"infrared_frames": np.arange(20), "visible_frames": np.arange(20)},
         workspace.pairs("gate"),
         fingerprint=sync.fingerprint,
     )
