@@ -34,6 +34,7 @@ READER_TESTS = (
     "tests/torture/test_forgeries.py",
     "tests/torture/test_readers.py",
     "tests/torture/test_clock.py",
+    "tests/torture/test_histories.py",
     "tests/pipeline/test_clip_stores.py",
     "tests/pipeline/test_staged_store.py",
     "tests/pipeline/test_durable.py",
