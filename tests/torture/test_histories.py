@@ -18,7 +18,7 @@ from pipeline.workspace import Workspace, load
 from schemas.facts import ShardFacts
 from tests.torture.rig import build, debris, film
 
-RECIPES = {"usual": {}, "sharp": {"degrade": {"visible": []}}}
+RECIPES: dict[str, object] = {"usual": {}, "sharp": {"degrade": {"visible": []}}}
 RECORDINGS = (("gap",), ("gap", "warp"))
 
 
