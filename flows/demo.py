@@ -28,7 +28,7 @@ VERSION = "v0.1.0"
 FILMED = ("market-noon", "park-night", "depot-dusk", "gate-glare")
 """Recordings of the simulated rig's default: one a site, so that every split has a clip."""
 
-TRAINING_STEPS = 80
+TRAINING_STEPS = 100
 TRAINING_FRAMES = 3
 WARM_UP_STEPS = 10
 """About a minute on two cores: enough for a picture, not for a trained network."""

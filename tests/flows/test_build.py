@@ -32,9 +32,9 @@ SERVER_ENDS_S = 30.0
 MEMORY_RATIO = 1.2
 """How much more memory a recording ten times as long may take (issue 2)."""
 
-LONG_FRAMES, SHORT_FRAMES = 6000, 600
+LONG_FRAMES, SHORT_FRAMES = 3000, 300
 LONG_WIDTH, LONG_HEIGHT = 160, 120
-"""Four streams of so many frames take 920 MB, twice what a build takes: none can be held whole."""
+"""Four streams of so many frames take 460 MB, as much as a build: to hold any whole would show."""
 
 UNREACHABLE = "http://127.0.0.1:9/api"
 """Nobody serves Prefect's API there."""

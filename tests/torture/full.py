@@ -1,4 +1,8 @@
-"""`make torture`: the whole fault suite, and docs/torture.md with what it found."""
+"""`make torture`: the whole fault suite, and docs/torture.md with what it found.
+
+What each part found is kept in docs/torture/, so that one can be made again without the others:
+`python -m tests.torture.full [PART...]`.
+"""
 
 import datetime as dt
 import errno
@@ -8,40 +12,48 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from pydantic import Field
+
+from schemas.base import StrictModel
 from tests.torture.damage import CLASSES, READ_BY_TRAINING, Flip, flips
-from tests.torture.engine import Outcome, Share, Trial
+from tests.torture.engine import Outcome, Share, Trial, Undisturbed
 from tests.torture.rig import film, journey
 from tests.torture.test_kills import complaints, run_engine
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "torture.md"
+KEPT = ROOT / "docs" / "torture"
+"""A JSON file for each part, from which the page is written."""
 
 SHARE = Share(kills=None, kills_at_random_times=60, errors=40)
 FLIPS = 400 * len(CLASSES)
 
-COMMAND_TESTS = (
-    "tests/flows/test_build.py::test_a_build_killed_and_run_again_gives_the_stores_of_an_undisturbed_one",
-    "tests/flows/test_lease.py",
-    "tests/flows/test_bad_input.py",
-)
-READER_TESTS = (
-    "tests/torture/test_damage.py",
-    "tests/torture/test_forgeries.py",
-    "tests/torture/test_readers.py",
-    "tests/torture/test_clock.py",
-    "tests/pipeline/test_clip_stores.py",
-    "tests/pipeline/test_staged_store.py",
-    "tests/pipeline/test_durable.py",
-    "tests/pipeline/test_lease.py",
-    "tests/pipeline/test_workspace.py",
-    "tests/model/test_shards.py",
-    "tests/model/test_loader.py",
-)
+TESTS = {
+    "builds killed, stopped, at once, on full disks, of bad input": (
+        "tests/flows/test_build.py::test_a_build_killed_and_run_again_gives_the_stores_of_an_undisturbed_one",
+        "tests/flows/test_lease.py",
+        "tests/flows/test_bad_input.py",
+    ),
+    "stores, readers, loaders, dates, histories, cut and exchanged files, forgeries": (
+        "tests/torture/test_damage.py",
+        "tests/torture/test_forgeries.py",
+        "tests/torture/test_readers.py",
+        "tests/torture/test_clock.py",
+        "tests/torture/test_histories.py",
+        "tests/pipeline/test_clip_stores.py",
+        "tests/pipeline/test_staged_store.py",
+        "tests/pipeline/test_durable.py",
+        "tests/pipeline/test_lease.py",
+        "tests/pipeline/test_workspace.py",
+        "tests/model/test_shards.py",
+        "tests/model/test_loader.py",
+    ),
+}
 
 
 @contextmanager
@@ -115,20 +127,22 @@ def test_rows(tests: Mapping[str, Counter[str]]) -> Iterator[str]:
 TEXT = """\
 # What the fault suite found
 
-Made by `make torture` on {date} in {minutes:.0f} minutes, Python {python} on {system}. CI runs a
-share of it: 50 kills, 12 failing disks, 200 flips.
+Written by `make torture` on Python {python}, {system}: the journeys on {kills.made_on} in
+{kills.minutes:.0f} minutes, the flips on {flips.made_on} in {flips.minutes:.0f}, the tests on
+{tests.made_on} in {tests.minutes:.0f}. CI runs a share of it: 50 kills, 12 failing disks, 200
+flips, and the tests.
 
 ## Builds that are stopped, on disks that fail
 
-The journey is a build and a release of two small recordings; {events} file-system events are heard
-in it. After each trial a reader looks at every final name: it is whole or absent. Then the journey
-is taken again. *Equal* means: the same root hash and the same bytes in every file of stores, facts
-and release as after an undisturbed journey, and nothing left in the staging folder. A trial that
-did not strike ended before its moment, or the error hit what may fail without harm.
+The journey is a build and a release of two small recordings; {kills.events} file-system events are
+heard in it. After each trial a reader looks at every final name: it is whole or absent. Then the
+journey is taken again. *Equal* means: the same root hash and the same bytes in every file of
+stores, facts and release as after an undisturbed journey, and nothing left in the staging folder. A
+trial that did not strike ended before its moment, or the error hit what may fail without harm.
 
 | How it was spoilt | Trials | Struck | Equal |
 |---|---:|---:|---:|
-{kills}
+{kill_rows}
 
 ## Single bits turned
 
@@ -139,48 +153,93 @@ beside it, which verify proves; of flips there the reading is not asked.
 
 | Class of file | Flips | Noticed by verify | Noticed by the read |
 |---|---:|---:|---:|
-{flips}
+{flip_rows}
 
 ## The real command, readers and forgeries
 
 | Tests | All | Passed | Skipped |
 |---|---:|---:|---:|
-{tests}
+{test_rows}
 """
 
 
-def main() -> int:
-    begun_s = time.monotonic()
-    with tempfile.TemporaryDirectory() as name, told("kills and failing disks"):
-        calm, outcomes = run_engine(Path(name), SHARE)
+class Found(StrictModel):
+    """What one part of the suite found."""
+
+    made_on: dt.date
+    minutes: float
+    rows: tuple[str, ...] = Field(description="Of the part's table, in Markdown.")
+    faults: tuple[str, ...] = Field(description="Everything that is not as it should be.")
+    events: int = Field(0, description="Of an undisturbed journey.")
+
+
+def kills_found(calm: Undisturbed, outcomes: list[Outcome], begun_s: float) -> Found:
+    """Of journeys that were stopped, or whose disk failed."""
     bad = {str(o.trial): found for o in outcomes if (found := complaints(calm, o))}
-    tell_all(f"{trial}: {found}" for trial, found in bad.items())
-    with told("flips"):
-        made = run_flips()
-    unnoticed = [flip for flip in made if not flip.is_noticed]
-    tell_all(map(str, unnoticed))
-    with told("the real command"):
-        commands = run_tests(COMMAND_TESTS)
-    with told("readers and forgeries"):
-        readers = run_tests(READER_TESTS)
-    tests = {
-        "builds killed, stopped, at once, on full disks, of bad input": commands,
-        "stores, readers, loaders, dates, cut and exchanged files, forgeries": readers,
-    }
-    text = TEXT.format(
-        date=f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
-        minutes=(time.monotonic() - begun_s) / 60,
-        python=platform.python_version(),
-        system=platform.system(),
-        events=len(calm.events),
-        kills="\n".join(kill_rows(outcomes, bad)),
-        flips="\n".join(flip_rows(made)),
-        tests="\n".join(test_rows(tests)),
+    faults = [f"{trial}: {found}" for trial, found in bad.items()]
+    return _found(kill_rows(outcomes, bad), faults, begun_s, events=len(calm.events))
+
+
+def find_kills() -> Found:
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        calm, outcomes = run_engine(Path(name), SHARE)
+    return kills_found(calm, outcomes, begun_s)
+
+
+def find_flips() -> Found:
+    begun_s = time.monotonic()
+    made = run_flips()
+    unnoticed = [str(flip) for flip in made if not flip.is_noticed]
+    return _found(flip_rows(made), unnoticed, begun_s)
+
+
+def find_by_tests() -> Found:
+    begun_s = time.monotonic()
+    tests = {what: run_tests(names) for what, names in TESTS.items()}
+    faults = [f"{what}: {found['failed']} failed" for what, found in tests.items()]
+    return _found(test_rows(tests), [line for line in faults if " 0 failed" not in line], begun_s)
+
+
+def _found(rows: Iterable[str], faults: Iterable[str], begun_s: float, events: int = 0) -> Found:
+    return Found(
+        made_on=dt.datetime.now(dt.UTC).date(),
+        minutes=round((time.monotonic() - begun_s) / 60, 1),
+        rows=tuple(rows),
+        faults=tuple(faults),
+        events=events,
     )
-    PAGE.write_text(text)
-    failed = any(found["failed"] for found in tests.values())
-    return int(bool(bad or unnoticed or failed))
+
+
+PARTS: dict[str, Callable[[], Found]] = {
+    "kills": find_kills,
+    "flips": find_flips,
+    "tests": find_by_tests,
+}
+
+
+def page(parts: Mapping[str, Found]) -> str:
+    """The whole of docs/torture.md."""
+    rows = {f"{name[:-1]}_rows": "\n".join(part.rows) for name, part in parts.items()}
+    versions = {"python": platform.python_version(), "system": platform.system()}
+    return TEXT.format(**versions, **parts, **rows)
+
+
+def main(names: list[str]) -> int:
+    """Make the named parts, or all, and write the page once every part was made."""
+    KEPT.mkdir(exist_ok=True)
+    for name in names or PARTS:
+        with told(name):
+            found = PARTS[name]()
+        tell_all(found.faults)
+        (KEPT / f"{name}.json").write_text(found.model_dump_json(indent=1) + "\n")
+    paths = {name: KEPT / f"{name}.json" for name in PARTS}
+    if not all(path.exists() for path in paths.values()):
+        return 0
+    parts = {name: Found.model_validate_json(path.read_bytes()) for name, path in paths.items()}
+    PAGE.write_text(page(parts))
+    return int(any(part.faults for part in parts.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

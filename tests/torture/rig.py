@@ -93,6 +93,12 @@ def film_pair(folder: Path, name: str, seed: int) -> None:
 
 def journey(catalog: Path, work: Path) -> str:
     """Build and release; gives the root hash."""
+    build(catalog, work)
+    return release_dataset(catalog, VERSION, work).root_hash
+
+
+def build(catalog: Path, work: Path) -> None:
+    """What `twinband build` does, without Prefect."""
     with Workspace(work).owned() as held:
         for plan in load_catalog(catalog).plans():
             outcome = current_outcome(plan, held)
@@ -101,7 +107,6 @@ def journey(catalog: Path, work: Path) -> str:
                 run_sync(plan, held)
                 run_register(plan, held)
                 run_shard(plan, held)
-    return release_dataset(catalog, VERSION, work).root_hash
 
 
 def half_made(work: Path) -> list[str]:
