@@ -69,6 +69,8 @@ def _write_heading(head: SubFigure, names: str, answer: Alignment) -> None:
         figures.append(f"homography confidence {answer.registration_confidence:.2f}")
         if answer.mean_residual_px is not None:
             figures.append(f"mean residual {answer.mean_residual_px:.2f} px")
+    if answer.parallax_px is not None:
+        figures.append(f"parallax {answer.parallax_px:.1f} px")
     if len(answer.stretches) > 1:
         figures.append(f"the rig moved: {len(answer.stretches)} stretches, the longest shown")
     words = "   ·   ".join(figures)
