@@ -12,6 +12,7 @@ from tests.benchmarks import (
     bench_degrade,
     bench_loader,
     bench_releases,
+    bench_sync,
     release_claims,
 )
 from tests.benchmarks.footage import prepare
@@ -58,11 +59,16 @@ def degrade(setting: Setting) -> Section:
     return bench_degrade.section(bench_degrade.Effort(rounds=setting.rounds))
 
 
+def sync(setting: Setting) -> Section:
+    return bench_sync.section(M3SVD, draws=2 * setting.rounds, foreign=10 * setting.rounds)
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
     "degrade": degrade,
     "releases": releases,
+    "sync": sync,
 }
 
 
