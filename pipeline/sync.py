@@ -201,6 +201,7 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
         mean_residual_s=float(np.abs(pairs.residual_s).mean()),
         max_residual_s=float(np.abs(pairs.residual_s).max()),
         unpaired_infrared=signals["infrared_times_s"].size - pairs.residual_s.size,
+        wander_s=None if fit.evidence is None else fit.evidence.wander_s(),
     )
     save_arrays(
         {

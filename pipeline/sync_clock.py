@@ -61,6 +61,16 @@ class Evidence:
     """What each block alone says, with the drift of all taken into account, (B,)."""
     block_errors_s: Signal
     """Its standard error, (B,)."""
+    offset_s: float
+    """What all say together."""
+
+    def wander_s(self) -> float:
+        """Largest distance of a block from the straight clock.
+
+        Blocks in which so little moves that their errors are twice the usual ones have no say.
+        """
+        lively = self.block_errors_s <= 2 * np.median(self.block_errors_s)
+        return float(np.abs(self.block_offsets_s - self.offset_s)[lively].max())
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ def _evidence(
         block_times_s=said.times_s,
         block_offsets_s=pose[0].offset_s + said.added_s,
         block_errors_s=said.errors_s,
+        offset_s=pose[0].offset_s,
     )
 
 

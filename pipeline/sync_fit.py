@@ -21,7 +21,11 @@ TRUST_REGIONS = 3
 """Over such times and squares of regions trust is measured: more than the fit moves anything, or
 it would hold the fit where it is."""
 
-ROUNDS = 2
+TRUST_POWER = 3
+"""Makes trust sharper: at night lamps and headlights show in one band what bodies show in the other,
+and lead by a third of a frame where all is trusted, by an eighth with this."""
+
+ROUNDS = 3
 """How often the trust in every sample is measured anew."""
 
 FITTED_BLOCKS = 24
@@ -160,7 +164,7 @@ def trusted(parts: Sequence[Part], visible: Movement, pose: tuple[Clock, View]) 
         common = _averaged(2 * here * seen, visible.grid, around)
         either = _averaged(here**2 + seen**2, visible.grid, around)
         either += np.float32(energy_seen / seen.size)
-        found.append(np.clip(common / either, 0, 1))
+        found.append(np.clip(common / either, 0, 1) ** TRUST_POWER)
     return found
 
 

@@ -16,13 +16,14 @@ PEAK_WIDTH_S = 0.4
 BLOCK_S = 10.0
 """Motion is compared in blocks of about so long, which bounds the memory."""
 
-LEAST_BLOCKS = 4
-"""Parts that a short recording is compared in, so that they can be asked whether they agree."""
+LEAST_BLOCKS = 2
+"""Parts that a short recording is compared in at least, so that two disjoint windows can be asked
+whether they agree (CAPTURE.md section 3)."""
 
 MOST_BLOCKS = 24
 """Blocks that are compared, the liveliest of equal stretches; four minutes of footage settle it."""
 
-FINEST_STEP_S = SMOOTH_S / 2
+FINEST_STEP_S = SMOOTH_S / 3
 """Instants need not be denser than this: what is averaged over SMOOTH_S holds nothing faster."""
 
 BINS_AT_ONCE = 128

@@ -76,6 +76,12 @@ class SyncFacts(StrictModel):
     mean_residual_s: float = Field(description="Mean distance of a pair's two instants.")
     max_residual_s: float
     unpaired_infrared: int = Field(description="Infrared frames without a visible partner.")
+    wander_s: float | None = Field(
+        None,
+        description="Largest distance of what a part of the recording says about the offset from "
+        "the straight clock that was found: about a frame period where timestamps hide lost "
+        "frames. None: not estimated.",
+    )
 
 
 class Stretch(StrictModel):

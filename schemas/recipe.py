@@ -85,7 +85,9 @@ class SyncRecipe(StrictModel):
         ge=0,
         le=1,
         description="Least lead of the best offset over any other, times the share of "
-        "the movement that says the same (docs/benchmarks.md).",
+        "the movement that says the same. Chosen on 0111_1716 and on simulated streets, whose own "
+        "pairs lead by 0.5 to 0.9 and foreign ones by motion alone by up to 0.3; told of the "
+        "others in docs/benchmarks.md.",
     )
 
 

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     bench_registration_bumps,
     bench_registration_rig,
     bench_releases,
+    bench_sync,
     bench_tone,
     release_claims,
 )
@@ -100,6 +101,10 @@ def registration_bumps(setting: Setting) -> Section:
     return bench_registration_bumps.section(setting.rounds)
 
 
+def sync(setting: Setting) -> Section:
+    return bench_sync.section(M3SVD, draws=2 * setting.rounds, foreign=10 * setting.rounds)
+
+
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "loader": loader,
     "build": build,
@@ -112,6 +117,7 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "registration": registration,
     "registration-bumps": registration_bumps,
     "registration-rig": registration_rig,
+    "sync": sync,
 }
 
 

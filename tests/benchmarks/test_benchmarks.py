@@ -12,6 +12,7 @@ from tests.benchmarks import (
     bench_calibration,
     bench_degrade,
     bench_loader,
+    bench_sync,
     release_claims,
 )
 from tests.benchmarks.__main__ import ALTERNATIVES_PYTHON, KEPT, PAGE, SECTIONS, kept
@@ -108,6 +109,24 @@ def test_releases_are_measured() -> None:
     section = release_claims.section((40, 80), rounds=1)
 
     assert {row[0] for row in section.tables[0].rows} >= {"release", "diff"}
+
+
+def test_an_accepted_clock_that_is_wrong_is_counted_and_a_refused_one_is_not() -> None:
+    right, wrong, refused = (
+        bench_sync.RealDraw("clip", "still", 7, reason, error_frames, 0.6, error_px, 10.0)
+        for reason, error_frames, error_px in (
+            (None, 0.2, 0.5),
+            (None, 40.0, 0.5),
+            ("in doubt", 40.0, None),
+        )
+    )
+
+    section = bench_sync.section_of([right, wrong, refused], [], [], "in doubt")
+
+    claims = {claim.what: claim for claim in section.claims}
+    assert claims["clock and homography both solved"].measured.median == pytest.approx(1 / 3)
+    assert claims["accepted and wrong"].measured.median == pytest.approx(1 / 3)
+    assert claims["still scenes accepted"].is_met
 
 
 def test_a_claim_that_does_not_hold_is_kept_and_shown_as_missed(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from pipeline.sync import pair_frames
 from pipeline.sync_clock import estimate_clock
 from pipeline.sync_motion import Motion, without_rhythm
+from pipeline.sync_resting import view_through
+from pipeline.sync_views import View
 from schemas.errors import SyncError
 from schemas.recipe import SyncRecipe
 
@@ -110,6 +112,42 @@ def test_a_still_scene_is_refused_with_the_band_and_the_remedy() -> None:
         estimate_clock(here, still, SyncRecipe())
 
 
+def test_two_still_scenes_with_noise_are_refused_with_the_remedy() -> None:
+    rng = np.random.default_rng(9)
+    here, there = (
+        Motion(np.arange(240) / fps, np.abs(rng.normal(0, 1, (240, ROWS, COLUMNS))))
+        for fps in (25, 30)
+    )
+
+    with pytest.raises(SyncError, match="give the recording an offset_s, or a span"):
+        estimate_clock(here, there, SyncRecipe())
+
+
+def test_frames_that_were_lost_behind_even_timestamps_show_as_a_clock_that_wanders() -> None:
+    here, there = filmed(3, offset_s=0.4, duration_s=20)
+    kept = np.delete(np.arange(there.times_s.size), 300)
+    lying = Motion(there.times_s[:-1], there.levels[kept])
+
+    honest, found = (estimate_clock(here, each, SyncRecipe()).evidence for each in (there, lying))
+
+    assert honest is not None
+    assert found is not None
+    assert honest.wander_s() < 0.1 / 30
+    assert found.wander_s() > 0.3 / 30
+
+
+def test_motion_that_leaves_doubt_is_settled_by_the_view_of_what_rests() -> None:
+    here, there = filmed(2, offset_s=-0.817, duration_s=12)
+    strict = SyncRecipe(min_confidence=0.75)
+    true_view = View((1 / 1.2, 0, 0), (0, 1 / 1.2, 0))
+
+    with pytest.raises(SyncError):
+        estimate_clock(here, there, strict)
+    found = estimate_clock(here, there, strict, lambda: true_view)
+
+    assert found.offset_s == pytest.approx(-0.817, abs=0.1 / 30)
+
+
 def test_a_video_of_a_second_is_refused() -> None:
     here, there = filmed(8, offset_s=0, duration_s=4)
     short = Motion(there.times_s[:30], there.levels[:30])
@@ -128,6 +166,15 @@ def test_a_rhythm_of_keyframes_is_removed_and_nothing_else() -> None:
 
     assert np.abs(freed - freed.mean(axis=0) - (movement - movement.mean(axis=0))).mean() < 0.3
     assert np.array_equal(without_rhythm(movement), movement)
+
+
+def test_the_view_through_a_homography_is_where_infrared_pixels_lie() -> None:
+    homography = np.array([[0.5, 0, 10.0], [0, 0.5, -6.0], [0, 0, 1]])
+
+    view = view_through(homography, (320, 240), (640, 480))
+
+    assert view.right == pytest.approx((1, 0, -20 / 640), abs=2e-3)
+    assert view.down == pytest.approx((0, 1, 12 / 480), abs=2e-3)
 
 
 increasing = st.lists(st.floats(0.001, 0.1, allow_nan=False), min_size=1, max_size=60).map(
