@@ -99,12 +99,16 @@ def _same_time(signals: Signals, infrared: NDArray[np.intp]) -> NDArray[np.intp]
 
 def kept_evidence(pairs: Signals) -> Evidence | None:
     """What sync kept of its estimate; None: the offset was declared."""
-    kept = {
-        name: pairs[f"evidence_{name}"].astype(np.float64)
-        for name in Evidence.__dataclass_fields__
-        if f"evidence_{name}" in pairs
-    }
-    return Evidence(**kept) if kept else None
+    if "evidence_offset_s" not in pairs:
+        return None
+    return Evidence(
+        offsets_s=pairs["evidence_offsets_s"].astype(np.float64),
+        scores=pairs["evidence_scores"].astype(np.float64),
+        block_times_s=pairs["evidence_block_times_s"].astype(np.float64),
+        block_offsets_s=pairs["evidence_block_offsets_s"].astype(np.float64),
+        block_errors_s=pairs["evidence_block_errors_s"].astype(np.float64),
+        offset_s=float(pairs["evidence_offset_s"].astype(np.float64)),
+    )
 
 
 def kept_residuals(kept: Signals) -> Residuals:

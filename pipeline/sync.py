@@ -152,6 +152,7 @@ def evidence_arrays(evidence: Evidence | None) -> dict[str, Signal]:
         "evidence_block_times_s": evidence.block_times_s,
         "evidence_block_offsets_s": evidence.block_offsets_s,
         "evidence_block_errors_s": evidence.block_errors_s,
+        "evidence_offset_s": np.array(evidence.offset_s),
     }
 
 

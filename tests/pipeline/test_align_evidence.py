@@ -29,11 +29,12 @@ def test_the_offset_at_an_instant_is_what_parts_the_two_clocks(
 
 
 def test_the_evidence_that_sync_keeps_is_read_back() -> None:
-    evidence = Evidence(*(np.arange(5.0) + place for place in range(5)))
+    evidence = Evidence(*(np.arange(5.0) + place for place in range(5)), offset_s=0.25)
 
     back = kept_evidence(evidence_arrays(evidence))
 
     assert back is not None
+    assert back.offset_s == evidence.offset_s
     for name in ("offsets_s", "scores", "block_times_s", "block_offsets_s", "block_errors_s"):
         np.testing.assert_array_equal(getattr(back, name), getattr(evidence, name))
 
