@@ -61,6 +61,11 @@ class View:
     seen: Image
     """0 or 1, (H, W)."""
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether every frame is of one single value."""
+        return all(float(np.ptp(frame)) == 0 for frame in self.frames)
+
     def resized(self, scale: float) -> "View":
         """All of it at another scale."""
         seen = resized(self.seen, scale)

@@ -89,7 +89,7 @@ def estimate(
         RegisterError: an image is flat, the fit is poor or implausible, or the halves disagree.
     """
     for band, view in (("infrared", here), ("visible", there)):
-        if all(float(np.ptp(image)) == 0 for image in view.frames):
+        if view.is_flat:
             raise RegisterError(f"the {band} frames are flat; {REMEDY}")
     start = find_start(here, there, enough=recipe.min_confidence, proposals=propose(here, there))
     return finished(here, there, start.homography, recipe)

@@ -45,9 +45,6 @@ MOVED = 1 / 160
 """Mean distance of corners, in widths of the visible image on the infrared one, from which
 homographies are two: 4 px of 640. Parts of the still rigs of two M3SVD clips repeat to 1.5 px."""
 
-STILL = 1 / 320
-"""The same, up to which the coarse judge may see a part move before it is looked at closely."""
-
 MAX_SEARCHES = 2
 """Parts of a recording for which the search begins anew; after the second, bumps are not the cause
 of its failing."""
@@ -189,15 +186,22 @@ def find_stretches(read: Read, count: int, homography: Homography, *, enough: fl
 def _followed(read: Read, count: int, homography: Homography, enough: float) -> list[Part]:
     """Every part with its own homography, found from that of the part before.
 
-    Where the coarse judge sees the part lie where the one before lay, that is taken over.
+    Where the coarse judge sees a part lie where it saw the one before, that one's homography is
+    taken over. What the judge makes of the same part by itself may well lie elsewhere: it weighs
+    things at different depths in another way.
     """
     parts: list[Part] = []
     last, searches = homography, MAX_SEARCHES
+    seen: Homography | None = None
     for pairs in parts_of(count):
         infrared, visible = read(pairs)
+        if infrared.is_flat or visible.is_flat:
+            parts.append(Part(tuple(pairs), infrared, visible, Start(last, 0.0)))
+            continue
         here = refined([coarse_judge(infrared)], visible, last)
         start = Start(last, here.confidence)
-        if here.confidence < enough or _apart(here.homography, last, visible) > STILL / MOVED:
+        is_seen_still = seen is not None and _apart(here.homography, seen, visible) <= 1 / 2
+        if here.confidence < enough or not is_seen_still:
             judges = judges_of(infrared)
             start = refined(judges, visible, last)
             if start.confidence < enough:
@@ -206,8 +210,9 @@ def _followed(read: Read, count: int, homography: Homography, enough: float) -> 
             if start.confidence < enough and searches > 0:
                 searches -= 1
                 start = find_start(infrared, visible, enough=enough)
-        if start.confidence >= enough:
-            last = start.homography
+            if start.confidence >= enough:
+                last = start.homography
+                seen = refined(judges[:1], visible, last).homography
         parts.append(Part(tuple(pairs), infrared, visible, start))
     return parts
 

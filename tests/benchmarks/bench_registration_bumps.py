@@ -1,7 +1,7 @@
-"""Recordings during which the rig was bumped: whole M3SVD videos with a warp that sets in on the way.
+"""Recordings during which the rig was bumped: whole M3SVD videos with a warp that sets in midway.
 
-From one pair on, the visible frames are warped. The cut has to lie there, and both homographies have
-to differ by that warp. The untouched videos, whose rigs kept still, must not be cut.
+From one pair on, the visible frames are warped. The cut has to lie there, and both homographies
+have to differ by that warp. The untouched videos, whose rigs kept still, must not be cut.
 """
 
 import argparse

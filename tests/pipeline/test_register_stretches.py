@@ -50,7 +50,7 @@ def test_a_still_rig_has_one_stretch() -> None:
     stretches = estimate_stretches(filmed(lambda _: BEFORE), 225, RegisterRecipe(frames=4))
 
     assert [(each.first_pair, each.end_pair) for each in stretches] == [(0, 225)]
-    assert error_px(stretches[0].fit.homography, BEFORE) < 0.5
+    assert error_px(stretches[0].fit.homography, BEFORE) < 1.0
 
 
 def test_a_bumped_rig_is_cut_at_the_bump() -> None:
@@ -62,8 +62,8 @@ def test_a_bumped_rig_is_cut_at_the_bump() -> None:
     assert first.first_pair == 0
     assert bump - 6 <= first.end_pair <= bump <= second.first_pair <= bump + 6
     assert second.end_pair == 225
-    assert error_px(first.fit.homography, BEFORE) < 0.7
-    assert error_px(second.fit.homography, AFTER) < 0.7
+    assert error_px(first.fit.homography, BEFORE) < 1.0
+    assert error_px(second.fit.homography, AFTER) < 1.0
 
 
 def test_a_sagging_rig_is_cut_before_it_is_far_off() -> None:
