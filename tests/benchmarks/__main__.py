@@ -26,6 +26,7 @@ from tests.benchmarks import (
     release_claims,
 )
 from tests.benchmarks.footage import prepare
+from tests.benchmarks.registration_draws import Effort as RegistrationEffort
 from tests.benchmarks.tables import Measurement, Section, page
 from tests.conftest import M3SVD
 
@@ -90,7 +91,7 @@ def tone(_: Setting) -> Section:
 
 
 def registration(_: Setting) -> Section:
-    return bench_registration.section(bench_registration.Effort())
+    return bench_registration.section(RegistrationEffort())
 
 
 def registration_rig(_: Setting) -> Section:

@@ -140,7 +140,7 @@ def _drawn(seed: int, tag: str, nearest_m: float, lenses: dict[Band, Lens]) -> R
     settings = settings_of(seed, tag, nearest_m)
     takes = takes_of(settings, settings.sessions[0].recordings[0])
     frames = {band: list(film(takes[band], TIMES_S)) for band in BANDS}
-    counts = np.stack(frames["infrared"])
+    counts = np.stack(frames["infrared"]).astype(np.float64)
     low, high = np.percentile(counts, IngestRecipe().tone_percentiles)
     tone = ToneMapping(low_counts=float(low), high_counts=float(high))
     cameras = {
@@ -191,7 +191,9 @@ def _error_px(fit: HomographyFit, takes: dict[Band, Take], cameras: dict[Band, C
     """Mean distance of the raw infrared image's corners from where the visible ones are put."""
     corners = _corners(cameras["infrared"])
     true = {band: takes[band].camera.lens for band in BANDS}
-    back = np.linalg.inv(homography_between(takes["visible"], takes["infrared"]))
+    back = np.asarray(
+        np.linalg.inv(homography_between(takes["visible"], takes["infrared"])), np.float64
+    )
     seen = distorted(project(undistorted(corners, true["infrared"]), back), true["visible"])
     said = project(undistorted(seen, cameras["visible"].lens), matrix_of(fit.homography))
     put = distorted(said, cameras["infrared"].lens)

@@ -29,7 +29,12 @@ def test_the_offset_at_an_instant_is_what_parts_the_two_clocks(
 
 
 def test_the_evidence_that_sync_keeps_is_read_back() -> None:
-    evidence = Evidence(*(np.arange(5.0) + place for place in range(5)), offset_s=0.25)
+    offsets_s, scores, block_times_s, block_offsets_s, block_errors_s = np.arange(25.0).reshape(
+        5, 5
+    )
+    evidence = Evidence(
+        offsets_s, scores, block_times_s, block_offsets_s, block_errors_s, offset_s=0.25
+    )
 
     back = kept_evidence(evidence_arrays(evidence))
 

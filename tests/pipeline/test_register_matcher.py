@@ -10,11 +10,11 @@ import torch
 from kornia.feature import LoFTR
 from safetensors.torch import save_file
 
+from pipeline.align_evidence import kept_residuals
 from pipeline.geometry import distance_of_corners
 from pipeline.register import run_register
 from pipeline.register_estimate import estimate, views_of
 from pipeline.register_matcher import LearnedMatcher, run_load_matcher
-from pipeline.register_residuals import Residuals
 from pipeline.video_files import write_video
 from pipeline.workspace import load_arrays
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
@@ -120,7 +120,7 @@ def test_a_matcher_that_knows_nothing_leaves_the_recording_to_the_search(
     assert distance_of_corners(np.array(facts.homography), truth, picture.shape) < 1.0
     assert facts.parallax_px is not None
     kept = load_arrays(workspace.residuals("gate"), fingerprint=facts.fingerprint)
-    assert Residuals(**kept).parallax_px() == facts.parallax_px
+    assert kept_residuals(kept).parallax_px() == facts.parallax_px
 
 
 def test_a_matcher_proposes_a_homography_or_nothing(untrained: Path) -> None:
