@@ -14,6 +14,10 @@ PEAK_SIGMA_PX = 0.7
 MIN_CORRELATION = 0.35
 """Of a block's best shift, for the block to be trusted; of chance alone 0.2 to 0.3 is usual."""
 
+MIN_TEXTURE = 0.35
+"""Weight of a block, of the largest one of all, for the block to be trusted: skies and walls match
+by their noise, and with no less correlation."""
+
 MIN_LEAD = 0.05
 """By how much that must lead over any shift further than NEIGHBOUR_PX from it; blocks of one long
 edge, which slide along it, do not."""
@@ -38,7 +42,7 @@ class Residuals:
     correlation: NDArray[np.float64]
     """Of descriptors at that place, (B,)."""
     is_trusted: NDArray[np.bool_]
-    """Whether the place is distinct, (B,)."""
+    """Whether the block shows structure and its place is distinct, (B,)."""
 
     def mean_px(self) -> float | None:
         """Mean length of the trusted moves; None: too few are."""
@@ -72,6 +76,7 @@ def residuals_of(surfaces: Surfaces, scale: float) -> Residuals:
     count, reach = len(surfaces.centres), surfaces.reach_px
     moves, correlation = np.zeros((count, 2)), np.zeros(count)
     trusted = np.zeros(count, np.bool_)
+    textured = surfaces.weights >= MIN_TEXTURE * surfaces.weights.max(initial=0)
     for block, scores in enumerate(surfaces.scores):
         smooth = cv2.GaussianBlur(scores, (0, 0), PEAK_SIGMA_PX)
         row, column = (int(each) for each in np.unravel_index(int(smooth.argmax()), smooth.shape))
@@ -88,7 +93,8 @@ def residuals_of(surfaces: Surfaces, scale: float) -> Residuals:
             max(0, column - NEIGHBOUR_PX) : column + NEIGHBOUR_PX + 1,
         ] = -1
         lead = correlation[block] - float(rest.max())
-        trusted[block] = correlation[block] >= MIN_CORRELATION and lead >= MIN_LEAD
+        is_distinct = correlation[block] >= MIN_CORRELATION and lead >= MIN_LEAD
+        trusted[block] = textured[block] and is_distinct
     return Residuals(
         centres_px=(surfaces.centres + 0.5) / scale - 0.5,
         moves_px=moves / scale,
