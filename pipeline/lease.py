@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import LeaseCompromise, LeaseSettingsMismatch, SoftFileLease, Timeout
 from pydantic import ValidationError
@@ -114,6 +115,8 @@ def _acquire(lease: SoftFileLease, root: Path, staging: Path) -> None:
         nonlocal first, told
         latest = _sign_of_life(watched)
         first = latest if first is None else first
+        if latest == first and time.monotonic() - begun_s >= lease.lease_duration:
+            _take_unsigned_away(watched, first, staging)
         if not told and time.monotonic() - begun_s > patience_s:
             told = True
             _LOGGER.warning(
@@ -138,6 +141,28 @@ def _acquire(lease: SoftFileLease, root: Path, staging: Path) -> None:
         ) from error
     except LeaseSettingsMismatch as error:
         raise WorkspaceError(f"{error}; run the same version of twinband everywhere") from error
+
+
+def _take_unsigned_away(marker: Path, watched: tuple[int, int] | None, staging: Path) -> None:
+    """Take away a marker that nobody signed: its maker was killed before it came to that.
+
+    filelock leaves such a marker where it is, since its locks of old sign nothing.
+
+    Args:
+        marker: of the lease.
+        watched: how it was all the time.
+        staging: where it is moved; whatever lies there is removed by the next holder.
+    """
+    make_folder(staging)
+    aside = staging / f"unsigned.{uuid4().hex}"
+    with suppress(FileNotFoundError):
+        if marker.stat().st_size:
+            return
+        marker.rename(aside)
+        if _sign_of_life(aside) != watched:  # another build was quicker, and this one is its
+            with suppress(FileExistsError):
+                os.link(aside, marker)
+        aside.unlink()
 
 
 def _sign_of_life(marker: Path) -> tuple[int, int] | None:

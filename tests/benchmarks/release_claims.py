@@ -1,4 +1,4 @@
-"""What is promised of releases of thousands of clips, beside the time that their commands take."""
+"""What is promised of releases of thousands of clips, beside what their commands take."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ def section(clips: tuple[int, int], rounds: int) -> Section:
     return Section(
         title="Releases of many clips",
         method=(
-            "Tiny clips in real sealed stores, with real catalogs and facts; wall time of one "
+            "Tiny clips in real sealed stores, with real catalogs and facts; CPU time of the one "
             "process. The two releases that are compared have no clip in common."
         ),
         claims=tuple(claims),

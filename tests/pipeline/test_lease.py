@@ -46,6 +46,19 @@ def test_the_lease_of_another_host_is_taken_over_after_its_silence_and_this_is_s
     assert not (tmp_path / LEASE_NAME).exists()
 
 
+def test_a_marker_whose_maker_was_killed_before_signing_it_is_taken_away_after_a_silence(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / LEASE_NAME).touch()
+    begun_s = time.monotonic()
+
+    with held_lease(tmp_path, tmp_path / "staging", duration_s=DURATION_S) as own:
+        assert time.monotonic() - begun_s >= DURATION_S
+        assert list((tmp_path / "staging").iterdir()) == [own]
+
+    assert not (tmp_path / LEASE_NAME).exists()
+
+
 def test_a_living_holder_on_another_host_is_named(tmp_path: Path) -> None:
     marker, done = mark(tmp_path), threading.Event()
 
