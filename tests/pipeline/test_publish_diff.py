@@ -252,7 +252,7 @@ def test_a_recording_that_is_rejected_now_says_why_its_clips_are_gone(release: R
 
     assert [told(change) for change in clip.why] == [
         "rejection of pier-walk: none -> sync: no motion; film again",
-        "recipe.sync.min_confidence: 0.22 -> 0.9",
+        "recipe.sync.min_confidence: 0.5 -> 0.9",
     ]
 
 
