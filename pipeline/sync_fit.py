@@ -22,8 +22,8 @@ TRUST_REGIONS = 3
 it would hold the fit where it is."""
 
 TRUST_POWER = 3
-"""Makes trust sharper: at night lamps and headlights show in one band what bodies show in the
-other, and lead by a third of a frame where all is trusted, by an eighth with this."""
+"""Makes trust sharper: at night headlights show in one band what cars show in the other, and lead
+the offset astray by a third of a frame where all is trusted, by an eighth with this."""
 
 ROUNDS = 3
 """How often the trust in every sample is measured anew."""

@@ -81,12 +81,12 @@ class SyncRecipe(StrictModel):
         description="Furthest a pair's instants may lie apart, in periods of the slower camera.",
     )
     min_confidence: float = Field(
-        0.4,
+        0.5,
         ge=0,
         le=1,
         description="Least lead of the best offset over any other, times the share of "
         "the movement that says the same. Chosen on 0111_1716 and on simulated streets, whose own "
-        "pairs lead by 0.5 to 0.9 and foreign ones by motion alone by up to 0.3; told of the "
+        "pairs lead by 0.5 to 0.9 and foreign ones by motion alone by up to 0.4; told of the "
         "others in docs/benchmarks.md.",
     )
 
