@@ -164,7 +164,7 @@ def _peak(one: Image, other: Image, across: int, down: int) -> tuple[float, floa
     cross = np.fft.rfft2(other) * np.conj(np.fft.rfft2(one))
     surface = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12), one.shape)
     near = np.roll(surface, (down, across), axis=(0, 1))[: 2 * down + 1, : 2 * across + 1]
-    near = cv2.GaussianBlur(near, (0, 0), 1.0)
+    near = np.asarray(cv2.GaussianBlur(near, (0, 0), 1.0), np.float64)
     row, column = np.unravel_index(int(near.argmax()), near.shape)
     around = near[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3].clip(0)
     rows, columns = np.mgrid[

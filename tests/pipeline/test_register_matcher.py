@@ -120,7 +120,13 @@ def test_a_matcher_that_knows_nothing_leaves_the_recording_to_the_search(
     assert distance_of_corners(np.array(facts.homography), truth, picture.shape) < 1.0
     assert facts.parallax_px is not None
     kept = load_arrays(workspace.residuals("gate"), fingerprint=facts.fingerprint)
-    assert Residuals(**kept).parallax_px() == facts.parallax_px
+    residuals = Residuals(
+        centres_px=kept["centres_px"].astype(np.float64),
+        moves_px=kept["moves_px"].astype(np.float64),
+        correlation=kept["correlation"].astype(np.float64),
+        is_trusted=kept["is_trusted"].astype(np.bool_),
+    )
+    assert residuals.parallax_px() == facts.parallax_px
 
 
 def test_a_matcher_proposes_a_homography_or_nothing(untrained: Path) -> None:
