@@ -110,7 +110,7 @@ def without_stripes(frames: Sequence[Image]) -> list[Image]:
     Args:
         frames: grey levels, (H, W) each.
     """
-    mean = np.asarray(np.mean(frames, axis=0, dtype=np.float32), np.float32)
+    mean = np.asarray(np.mean(frames, axis=0), np.float32)
     around = cv2.GaussianBlur(mean, (0, 0), sigmaX=STRIPE_SIGMA_PX, sigmaY=1e-3)
     offsets = np.median(mean - around, axis=0, keepdims=True).astype(np.float32)
     return [frame - offsets for frame in frames]

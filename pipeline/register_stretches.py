@@ -219,8 +219,8 @@ def _followed(read: Read, count: int, homography: Homography, enough: float) -> 
 
 def _apart(one: Homography, other: Homography, visible: View) -> float:
     """The distance of two homographies, 1 where the rig counts as moved."""
-    placed_px = np.linalg.norm(one[:2, :2]) / np.sqrt(2) * visible.seen.shape[1]
-    return distance_of_corners(one, other, visible.seen.shape) / (MOVED * float(placed_px))
+    placed_px = float(np.linalg.norm(one[:2, :2])) / np.sqrt(2) * visible.seen.shape[1]
+    return float(distance_of_corners(one, other, visible.seen.shape) / (MOVED * placed_px))
 
 
 def _has_moved(before: Part, after: Part) -> bool:

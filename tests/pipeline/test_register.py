@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.geometry import distance_of_corners
+from pipeline.geometry import distance_of_corners, project
 from pipeline.register import register_fingerprint, run_register
 from pipeline.register_descriptors import correlation, describe, resized
 from pipeline.register_estimate import HomographyFit, estimate_homography
@@ -217,6 +217,33 @@ def test_a_given_homography_is_used_as_it_is(tmp_path: Path) -> None:
     assert load(workspace.facts("gate", "register"), RegisterFacts) == facts
 
 
+def pairs_of(visible: list[tuple[float, float]], move: Matrix) -> list[dict[str, object]]:
+    moved = project(np.array(visible), move)
+    return [
+        {"visible": there, "infrared": tuple(here)}
+        for there, here in zip(visible, moved.tolist(), strict=True)
+    ]
+
+
+def test_four_point_pairs_stand_for_a_homography(tmp_path: Path) -> None:
+    truth = planted(9, 3, (64, 48))
+    places = [(4.0, 5.0), (58.0, 3.0), (60.0, 44.0), (6.0, 40.0)]
+    workspace = with_sync(tmp_path)
+
+    facts = run_register(plan_of(tmp_path, point_pairs=pairs_of(places, truth)), workspace)
+
+    assert facts.source == "declared"
+    assert distance_of_corners(np.array(facts.homography), truth, (48, 64)) < 1e-3
+    assert facts.stretches == ()
+
+
+def test_point_pairs_on_a_line_are_refused(tmp_path: Path) -> None:
+    along = [(4.0, 4.0), (20.0, 20.0), (40.0, 40.0), (6.0, 40.0)]
+
+    with pytest.raises(RegisterError, match="three of the four infrared points of point_pairs"):
+        run_register(plan_of(tmp_path, point_pairs=pairs_of(along, np.eye(3))), with_sync(tmp_path))
+
+
 def test_registered_recordings_keep_the_whole_frame(tmp_path: Path) -> None:
     facts = run_register(plan_of(tmp_path, registered=True), with_sync(tmp_path))
 
@@ -251,6 +278,10 @@ def test_whatever_moves_a_pixel_moves_the_fingerprint(tmp_path: Path) -> None:
         plan_of(tmp_path),
         plan_of(tmp_path, registered=True),
         plan_of(tmp_path, homography=shifted),
+        plan_of(
+            tmp_path,
+            point_pairs=pairs_of([(4, 5), (58, 3), (60, 44), (6, 40)], np.array(shifted)),
+        ),
         plan_of(tmp_path).model_copy(
             update={"recipe": Recipe.model_validate({"register": {"frames": 4}})}
         ),
