@@ -135,10 +135,6 @@ def _confidence(start: Start) -> float:
     return start.confidence
 
 
-def _correlation(fitted: Fitted) -> float:
-    return fitted.correlation
-
-
 def _evidence(
     here: Movement, there: Movement, pose: tuple[Clock, View], recipe: SyncRecipe
 ) -> Evidence:
@@ -177,16 +173,23 @@ def by_motion(here: Movement, there: Movement, recipe: SyncRecipe) -> Start:
         clock = Clock(middle_s, float(compared.offsets_s[place]))
         view = views[int(scores[:, place].argmax())]
         fits.append(fit(coarse_here, coarse_there, (clock, view), most=COARSE_BLOCKS))
-    best = max(fits, key=_correlation)
+    overlap = compared.overlap(compared.blocks)
+
+    def score(each: Fitted) -> float:
+        """As those of the search: what little overlaps agrees by chance."""
+        shared = np.interp(each.clock.offset_s, compared.offsets_s, overlap)
+        return each.correlation * float(np.sqrt(shared))
+
+    best = max(fits, key=score)
     rivals = [
-        each.correlation
+        score(each)
         for each in fits
         if abs(each.clock.offset_s - best.clock.offset_s) > PEAK_WIDTH_S
     ]
     curve = compared.scores(best.view)
     far = np.abs(compared.offsets_s - best.clock.offset_s) > PEAK_WIDTH_S
     next_best = max([*rivals, float(curve[far].max(initial=0))])
-    lead = float(np.clip(1 - next_best / max(best.correlation, 1e-9), 0, 1))
+    lead = float(np.clip(1 - next_best / max(score(best), 1e-9), 0, 1))
     share = agreeing(compared, best.view, best.clock.offset_s)
     return Start(best.clock, best.view, lead * share)
 
