@@ -200,6 +200,7 @@ def test_align_relates_two_videos_without_a_catalog(built: Built) -> None:
         "homography",
         "registration_confidence",
         "mean_residual_px",
+        "parallax_px",
         "pairs",
     }
     assert set(answer.document) == expected
