@@ -23,7 +23,7 @@ it would hold the fit where it is."""
 
 TRUST_POWER = 3
 """Makes trust sharper: at night headlights show in one band what cars show in the other, and lead
-the offset astray by a third of a frame where all is trusted, by an eighth with this."""
+the offset astray. Over powers 1 to 3, two simulated nights went from 0.24 to 0.12 frames off."""
 
 ROUNDS = 3
 """How often the trust in every sample is measured anew."""
