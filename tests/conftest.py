@@ -5,11 +5,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PREFECT_HOME = tempfile.TemporaryDirectory(prefix="twinband-prefect-", ignore_cleanup_errors=True)
 """Made before anything can import Prefect, which reads the variable only once."""
 
 os.environ["PREFECT_HOME"] = PREFECT_HOME.name
+
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+# How long an example takes says more of the machine than of the code; tests/benchmarks measure.
 
 M3SVD = Path(__file__).parents[2] / "shared" / "M3SVD"
 

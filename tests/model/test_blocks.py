@@ -100,7 +100,7 @@ def test_co_attention_of_all_frames_at_once_equals_one_frame_after_the_other() -
     torch.testing.assert_close(block(x, 4), torch.cat(expected))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(changed=st.integers(0, 5))
 def test_a_co_attention_layer_carries_a_change_one_frame_each_way(changed: int) -> None:
     block = CoBlock(16).double()

@@ -69,7 +69,7 @@ def same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     index=st.integers(0, PAIRS - 1),
     epoch=st.integers(0, 3),
@@ -231,7 +231,6 @@ def test_given_frames_are_never_redrawn_and_the_other_band_is_made(tmp_path: Pat
     assert not torch.equal(redrawn[1]["visible_degraded"], wanted["visible_degraded"])
 
 
-@settings(deadline=None)
 @given(
     words=st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**31), st.integers(0, 2**40)),
 )

@@ -43,7 +43,7 @@ def fused_at_once(model: VideoFusion, pairs: list[Pair]) -> list[Frame]:
     return list(levels.astype(np.uint8))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(frames=st.integers(0, 12), window=st.integers(1, 7), context=st.integers(0, 3))
 def test_as_many_frames_come_out_as_went_in(frames: int, window: int, context: int) -> None:
     if window <= 2 * context:

@@ -44,7 +44,7 @@ def same(found: list[Tensor], wanted: list[Tensor]) -> bool:
     return len(found) == len(wanted) and all(map(torch.equal, found, wanted))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     batch=st.integers(1, 9),
     ranks=st.integers(1, 4),

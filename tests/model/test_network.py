@@ -221,7 +221,7 @@ def test_a_result_depends_on_frames_up_to_its_reach_and_no_further(
     assert (moved[2:] > 0).all()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 99))
 def test_every_trainable_weight_gets_a_gradient(seed: int) -> None:
     network = small_network(seed)

@@ -13,7 +13,7 @@ def sequence(order: WindowOrder) -> list[int]:
     return [order.at(position) for position in range(order.length)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     length=st.integers(1, 700),
     seed=st.integers(0, 2**63),
@@ -60,7 +60,7 @@ def test_blocks_keep_few_shards_open_at_a_time() -> None:
     assert [order.at(position) for position in positions] != sorted(map(order.at, positions))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     length=st.integers(1, 200),
     ranks=st.integers(1, 7),

@@ -113,7 +113,7 @@ def cuts(draw: st.DrawFn) -> Cut:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cut=cuts(), chain=CHAINS)
 def test_a_degraded_crop_is_the_crop_of_the_degraded_clip(
     cut: Cut, chain: tuple[Degradation, ...]
@@ -270,7 +270,6 @@ def test_one_strength_a_clip_is_drawn_evenly_from_the_range() -> None:
     assert tally.min() > 100 - 4 * math.sqrt(75)
 
 
-@settings(deadline=None)
 @given(sigma=st.floats(0, 16))
 def test_blur_weights_are_whole_symmetric_and_add_up(sigma: float) -> None:
     weights = gaussian_weights(sigma)

@@ -194,7 +194,7 @@ def test_probability_is_the_share_of_clips_that_get_it(kind: type[kinds.Step]) -
     assert changed <= 34  # four deviations above 18
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 @pytest.mark.parametrize("length", [1, 3])
 def test_any_window_and_crop_of_any_chain_is_that_of_the_degraded_clip(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -204,7 +204,6 @@ def test_the_tone_spans_the_percentiles_of_all_living_frames(tmp_path: Path) -> 
     assert (tone.low_counts, tone.high_counts) == (low, high)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 65535), min_size=1, max_size=20))
 def test_a_tone_mapping_has_a_range_whatever_the_counts(counts: list[int]) -> None:
     recipe = IngestRecipe(tone_percentiles=(0, 100))
@@ -215,7 +214,6 @@ def test_a_tone_mapping_has_a_range_whatever_the_counts(counts: list[int]) -> No
     assert tone.high_counts == max(*counts, tone.low_counts + 1)
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(1, 98), max_size=40))
 def test_every_lost_frame_is_counted(lost: set[int]) -> None:
     times_s = np.array([n / FPS for n in range(100) if n not in lost])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.image_files import Frame
@@ -104,7 +104,6 @@ def test_nothing_is_called_torn_in_a_stream_whose_codec_repeats_what_rests() -> 
     assert not torn_frames(stale, np.ones(10, bool), 48).any()
 
 
-@settings(deadline=None)
 @given(height=st.integers(2, 20), top=st.integers(0, 19), from_below=st.booleans())
 def test_stale_rows_are_counted_from_either_end(height: int, top: int, *, from_below: bool) -> None:
     rng = np.random.default_rng(height)

@@ -112,7 +112,7 @@ def test_dead_frames_have_no_say_in_the_curves(street: Counts) -> None:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 999), plateau=st.floats(1, 64), spread=st.integers(1, 20_000))
 def test_more_counts_are_never_darker_in_one_frame(seed: int, plateau: float, spread: int) -> None:
     rng = np.random.default_rng(seed)

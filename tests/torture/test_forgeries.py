@@ -232,9 +232,7 @@ def test_a_chunk_that_claims_two_gigabytes_is_refused(shelf: Shelf) -> None:
     ),
     seals=st.sampled_from(["honest", "forged"]),
 )
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_in_a_shard_do_more_than_raise_an_error(
     shelf: Shelf, changes: list[tuple[int, bytes]], seals: str
 ) -> None:

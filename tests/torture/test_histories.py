@@ -131,8 +131,6 @@ class History(RuleBasedStateMachine):
 def test_any_history_leaves_every_release_whole(catalogs: dict[tuple[str, int], Path]) -> None:
     History.catalogs = catalogs
     case = History.TestCase
-    case.settings = settings(
-        max_examples=6, stateful_step_count=10, deadline=None, derandomize=True
-    )
+    case.settings = settings(max_examples=6, stateful_step_count=10, derandomize=True)
 
     case().runTest()
