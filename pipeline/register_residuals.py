@@ -28,7 +28,11 @@ MIN_BLOCKS = 8
 """Trusted ones, without which nothing is said about the whole."""
 
 OUTLYING = 0.05
-"""Share of blocks at either end that do not count: chance places a few anywhere."""
+"""Share of blocks at either end that count as much as the next ones: chance places a few
+anywhere."""
+
+NINE_TENTHS = 3.29
+"""Standard deviations between which nine tenths of a normal distribution lie."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,11 @@ class Residuals:
         moves = self.moves_px[self.is_trusted]
         if len(moves) < MIN_BLOCKS:
             return None
-        _, _, directions = np.linalg.svd(moves - moves.mean(axis=0), full_matrices=False)
-        low, high = np.quantile(moves @ directions[0], (OUTLYING, 1 - OUTLYING))
-        return float(high - low)
+        moves = moves - np.median(moves, axis=0)
+        _, _, directions = np.linalg.svd(moves, full_matrices=False)
+        along = moves @ directions[0]
+        low, high = np.quantile(along, (OUTLYING, 1 - OUTLYING))
+        return float(NINE_TENTHS * np.clip(along, low, high).std())
 
 
 def residuals_of(surfaces: Surfaces, scale: float) -> Residuals:

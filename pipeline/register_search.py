@@ -32,7 +32,8 @@ class Attempt:
     finalists: int
     """Of these, how many are searched closely, refined and judged."""
     eager: int = 3
-    """First of the candidates, the best of which is judged before the others are looked at."""
+    """First of the candidates, which are judged as they are, and the best homography around them
+    before the others are looked at."""
 
 
 ATTEMPTS = (Attempt(128, 10, 5), Attempt(64, 20, 8))
@@ -155,9 +156,13 @@ def refined(
 def _candidates(
     infrared: View, visible: View, blocks: Described, attempt: Attempt
 ) -> Iterator[Homography]:
-    """Homographies around the best similarities on which blocks agree, best first."""
+    """The best similarities as they are, then what blocks agree on around all of them, best first.
+
+    Blocks see so far around that one strong likeness elsewhere may draw all of them there.
+    """
     rng = np.random.default_rng(SEED)
     similar = search(infrared, visible, width_px=attempt.width_px, keep=attempt.candidates)
+    yield from similar[: attempt.eager]
     apart_px = APART / 2 * infrared.seen.shape[1]
     wide: list[tuple[Homography, float]] = []
     tried: list[Homography] = []
@@ -169,11 +174,11 @@ def _candidates(
             _agreed(blocks, visible, similarity, WIDE_REACH_PX, WIDE_GENERATIONS, rng)
             for similarity in similar[first:end]
         ]
-        for homography in distinct([*tried, *_best_first(wide)], visible, apart_px)[:wanted]:
-            if any(homography is each for each in tried):
-                continue
-            tried.append(homography)
-            yield _agreed(blocks, visible, homography, CLOSE_REACH_PX, CLOSE_GENERATIONS, rng)[0]
+        for rough in distinct(_best_first(wide), visible, apart_px)[:wanted]:
+            close, _ = _agreed(blocks, visible, rough, CLOSE_REACH_PX, CLOSE_GENERATIONS, rng)
+            if len(distinct([*tried, close], visible, apart_px)) > len(tried):
+                tried.append(close)
+                yield close
 
 
 def _best_first(scored: Iterable[tuple[Homography, float]]) -> list[Homography]:

@@ -50,7 +50,7 @@ def test_parallax_is_the_spread_along_one_direction_and_needs_blocks() -> None:
 
     found = residuals_of(surfaces(spread), 0.5)
 
-    assert found.parallax_px() == pytest.approx(2 * 6 * 0.9, rel=0.05)
+    assert found.parallax_px() == pytest.approx(2 * 6 * 0.94, rel=0.05)
     assert found.mean_px() == pytest.approx(2 * 1.5, rel=0.1)
     few = residuals_of(surfaces(spread[: MIN_BLOCKS - 1]), 0.5)
     assert few.parallax_px() is None
