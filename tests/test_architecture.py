@@ -48,6 +48,21 @@ MODULES = sorted(path for folder in MAY_IMPORT for path in (ROOT / folder).glob(
 
 EDGE_CALLERS = ("run_", "hash_")
 
+STAGES = {"ingest", "sync", "calibrate", "register", "degrade", "shard", "publish"}
+
+PURE = {
+    "align", "charts", "clips", "geometry", "overlays", "pictures", "quality", "simulate", "split",
+    "tone",
+}  # fmt: skip
+
+AT_THE_EDGE = {
+    "clip", "durable", "garbage", "hub", "image", "importers", "lease", "outcomes", "raw", "ros",
+    "staged", "stream", "timestamp", "video", "workspace",
+}  # fmt: skip
+
+ROOMS = STAGES | PURE | AT_THE_EDGE
+"""The first words of the modules of pipeline/ (docs/adr/0004)."""
+
 BANNED_NAMES = ("utils", "helpers", "common", "manager")
 
 MAX_LINES = 400
@@ -125,6 +140,12 @@ def test_folders_are_flat() -> None:
         inner = [p.name for p in (ROOT / folder).iterdir() if p.is_dir() and p.name[0] != "_"]
 
         assert not inner, f"{folder}/ holds {inner}"
+
+
+def test_every_module_of_the_pipeline_belongs_to_a_room() -> None:
+    first_words = {path.stem.split("_")[0] for path in (ROOT / "pipeline").glob("[a-z]*.py")}
+
+    assert first_words == ROOMS
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
