@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import full_frame, resample, visible_maps
 from pipeline.register import undistorted_levels
-from pipeline.register_residuals import Residuals
-from pipeline.sync import motion_of
+from pipeline.register_residuals import Residuals, kept_residuals
+from pipeline.sync import kept_evidence, motion_of
 from pipeline.sync_clock import ClockFit, Evidence, estimate_clock
 from pipeline.sync_motion import usual_period_s
 from pipeline.video_files import Band, Frame, read_frames_at
@@ -95,30 +95,6 @@ def _same_time(signals: Signals, infrared: NDArray[np.intp]) -> NDArray[np.intp]
     }
     after = np.searchsorted(since["visible"], since["infrared"][infrared])
     return np.asarray(np.clip(after, 0, since["visible"].size - 1), np.intp)
-
-
-def kept_evidence(pairs: Signals) -> Evidence | None:
-    """What sync kept of its estimate; None: the offset was declared."""
-    if "evidence_offset_s" not in pairs:
-        return None
-    return Evidence(
-        offsets_s=pairs["evidence_offsets_s"].astype(np.float64),
-        scores=pairs["evidence_scores"].astype(np.float64),
-        block_times_s=pairs["evidence_block_times_s"].astype(np.float64),
-        block_offsets_s=pairs["evidence_block_offsets_s"].astype(np.float64),
-        block_errors_s=pairs["evidence_block_errors_s"].astype(np.float64),
-        offset_s=float(pairs["evidence_offset_s"].astype(np.float64)),
-    )
-
-
-def kept_residuals(kept: Signals) -> Residuals:
-    """What register kept of how well each block matches."""
-    return Residuals(
-        centres_px=kept["centres_px"].astype(np.float64),
-        moves_px=kept["moves_px"].astype(np.float64),
-        correlation=kept["correlation"].astype(np.float64),
-        is_trusted=kept["is_trusted"].astype(np.bool_),
-    )
 
 
 def refused_clock(plan: RecordingPlan, ingest: IngestFacts, signals: Signals) -> ClockFit:

@@ -39,8 +39,7 @@ def overlay(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> NDArray[
     Raises:
         ValueError: the sizes differ.
     """
-    if infrared.shape != visible.shape[:2] or visible.shape[2:] != (3,):
-        raise ValueError(f"{infrared.shape=} must be the height and width of {visible.shape=}")
+    _check_sizes(infrared, visible)
     ground = GROUND_SHARE * (visible @ np.array(LUMA_WEIGHTS))  # (H, W)
     strength = _edge_strength(infrared)[..., np.newaxis]  # (H, W, 1)
     mixed = (1 - strength) * ground[..., np.newaxis] + strength * np.array(EDGE_COLOR)
@@ -78,9 +77,13 @@ def checkerboard(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> NDA
     Raises:
         ValueError: the sizes differ.
     """
-    if infrared.shape != visible.shape[:2] or visible.shape[2:] != (3,):
-        raise ValueError(f"{infrared.shape=} must be the height and width of {visible.shape=}")
+    _check_sizes(infrared, visible)
     side = max(1, round(infrared.shape[1] / TILES))
     rows, columns = np.indices(infrared.shape) // side
     is_infrared = (rows + columns) % 2 == 0
     return np.where(is_infrared[..., np.newaxis], infrared[..., np.newaxis], visible)
+
+
+def _check_sizes(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> None:
+    if infrared.shape != visible.shape[:2] or visible.shape[2:] != (3,):
+        raise ValueError(f"{infrared.shape=} must be the height and width of {visible.shape=}")

@@ -1,5 +1,6 @@
 """What one homography leaves unexplained: where each block of the image would rather lie."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -106,6 +107,16 @@ def residuals_of(surfaces: Surfaces, scale: float) -> Residuals:
         moves_px=moves / scale,
         correlation=correlation,
         is_trusted=trusted,
+    )
+
+
+def kept_residuals(kept: Mapping[str, NDArray[np.generic]]) -> Residuals:
+    """What register kept of how well each block matches."""
+    return Residuals(
+        centres_px=kept["centres_px"].astype(np.float64),
+        moves_px=kept["moves_px"].astype(np.float64),
+        correlation=kept["correlation"].astype(np.float64),
+        is_trusted=kept["is_trusted"].astype(np.bool_),
     )
 
 

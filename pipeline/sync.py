@@ -156,6 +156,20 @@ def evidence_arrays(evidence: Evidence | None) -> dict[str, Signal]:
     }
 
 
+def kept_evidence(pairs: Mapping[str, NDArray[np.generic]]) -> Evidence | None:
+    """What sync kept of its estimate; None: the offset was declared."""
+    if "evidence_offset_s" not in pairs:
+        return None
+    return Evidence(
+        offsets_s=pairs["evidence_offsets_s"].astype(np.float64),
+        scores=pairs["evidence_scores"].astype(np.float64),
+        block_times_s=pairs["evidence_block_times_s"].astype(np.float64),
+        block_offsets_s=pairs["evidence_block_offsets_s"].astype(np.float64),
+        block_errors_s=pairs["evidence_block_errors_s"].astype(np.float64),
+        offset_s=float(pairs["evidence_offset_s"].astype(np.float64)),
+    )
+
+
 def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
     """Relate the clocks of an ingested recording, pair its frames, save both.
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.align_evidence import Clocks, kept_evidence, lively_frames
-from pipeline.sync import evidence_arrays
+from pipeline.align_evidence import Clocks, lively_frames
+from pipeline.sync import evidence_arrays, kept_evidence
 from pipeline.sync_clock import Evidence
 
 MOVING = 17

@@ -10,11 +10,11 @@ import torch
 from kornia.feature import LoFTR
 from safetensors.torch import save_file
 
-from pipeline.align_evidence import kept_residuals
 from pipeline.geometry import distance_of_corners
 from pipeline.register import run_register
 from pipeline.register_estimate import estimate, views_of
 from pipeline.register_matcher import LearnedMatcher, run_load_matcher
+from pipeline.register_residuals import kept_residuals
 from pipeline.video_files import write_video
 from pipeline.workspace import load_arrays
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
