@@ -228,7 +228,7 @@ def _drawn(
     for position, step in enumerate(chain):
         place = f"{position}/{step.kind}"
         strength = draw.uniform(step.strength, f"{place}/strength")
-        is_taken = draw.uniform((0.0, 1.0), f"{place}/taken") < step.probability
+        is_taken = step.probability == 1 or draw.share(f"{place}/taken") < step.probability
         if strength > 0 and is_taken:
             steps.append((step, StepDraw(draw, place, strength, view)))
     return steps

@@ -65,7 +65,7 @@ class DegradationDraw:
     def uniform(self, bounds: tuple[float, float], place: str) -> float:
         """A number between the bounds, one a clip."""
         low, high = bounds
-        return low + (high - low) * self.share(place)
+        return low if low == high else low + (high - low) * self.share(place)
 
 
 @dataclass(frozen=True)
@@ -209,25 +209,26 @@ def as_type(numbers: Tensor, dtype: torch.dtype) -> Tensor:
 
 def mixed(state: Tensor) -> Tensor:
     """The SplitMix64 hash of each 64-bit number; overwrites `state`."""
-    if state.device.type == "cpu":  # numpy multiplies 64 bits twice as fast and has them unsigned
-        hashed = state.numpy().view(np.uint64)
-        moved = np.empty_like(hashed)
-        for shift, factor in zip(HASH_SHIFTS, (*HASH_FACTORS, 1), strict=True):
-            np.right_shift(hashed, shift, out=moved)
-            hashed ^= moved
-            if factor != 1:
-                hashed *= np.uint64(factor)
-        return state
+    if state.device.type != "cpu":
+        return mixed_signed(state)
+    hashed = state.numpy().view(np.uint64)  # of which numpy multiplies twice as many as torch
+    shifted = np.empty_like(hashed)  # one for all: memory that is new costs more than the hash
+    for shift, factor in zip(HASH_SHIFTS, (*HASH_FACTORS, 1), strict=True):
+        np.right_shift(hashed, shift, out=shifted)
+        hashed ^= shifted
+        if factor != 1:
+            hashed *= np.uint64(factor)
+    return state
+
+
+def mixed_signed(state: Tensor) -> Tensor:
+    """The same on any device, whose torch has no unsigned numbers of 64 bits."""
     for shift, factor in zip(HASH_SHIFTS, (*HASH_FACTORS, 1), strict=True):
         # int64 is shifted with its sign: the mask makes it the shift of an unsigned number
         state ^= (state >> shift).bitwise_and_((1 << (64 - shift)) - 1)
         if factor != 1:
-            state *= _as_signed(factor)
+            state *= factor - (factor >> 63 << 64)
     return state
-
-
-def _as_signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
 
 
 @cache

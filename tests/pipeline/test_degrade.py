@@ -13,7 +13,15 @@ from torch import Tensor
 
 from pipeline.degrade import degrade_block, reach, read_for_crop
 from pipeline.degrade_blur import _by_bands, _by_shifts, gaussian_weights
-from pipeline.degrade_draws import DegradationDraw, Grid, Window, normal_draws, normal_pairs
+from pipeline.degrade_draws import (
+    DegradationDraw,
+    Grid,
+    Window,
+    mixed,
+    mixed_signed,
+    normal_draws,
+    normal_pairs,
+)
 from schemas.degradations import Degradation, GaussianBlur, StripeNoise
 from schemas.recipe import DegradeRecipe
 
@@ -239,6 +247,12 @@ def test_the_hash_is_splitmix64() -> None:
     ]
     expected = torch.special.ndtri((torch.tensor(ranks).double() + 0.5) / 65536) * 4096
     assert (found - expected).abs().max() <= 0.5 + 1e-6
+
+
+def test_processors_and_graphics_cards_hash_alike() -> None:
+    numbers = torch.arange(-500, 500) * 0x1E3779B97F4A7C15
+
+    assert torch.equal(mixed(numbers.clone()), mixed_signed(numbers.clone()))
 
 
 def test_a_pair_of_draws_takes_every_quantile_once_and_every_two_ranges_once() -> None:
