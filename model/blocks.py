@@ -8,13 +8,12 @@ take a `Timeline` too.
 
 import functools
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.timeline import REACH, Timeline, as_images, as_videos
+from model.timeline import Timeline, as_images, as_videos
 from schemas.training import HEAD_CHANNELS
 
 GATE_REDUCTION = 16
@@ -261,10 +260,7 @@ class CoBlock(nn.Module):
 
         The first frame of a video is its own predecessor, the last its own successor.
         """
-        frames, starts = timeline.joined(self, x)
-        frames = torch.cat(
-            [frames[:, :1]] * starts + [frames] + [frames[:, -1:]] * timeline.ends, dim=1
-        )  # two more than come out
+        frames = timeline.surrounded(self, x, beyond=_itself)
         images = frame_by_frame(self.attention_norm, as_images(frames))
         normal = as_videos(images, timeline.batch)
         places = frames[:, 1:-1], normal[:, 1:-1], normal[:, :-2], normal[:, 2:]
@@ -276,15 +272,20 @@ class CoBlock(nn.Module):
         return refined
 
 
+def _itself(frame: Tensor) -> Tensor:
+    return frame
+
+
 class TemporalConvolutions(nn.Module):
     """Two 3x3x3 convolutions over time and space; frames beyond either end count as zero."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
+        in_space = (0, 1, 1)  # along time the frames come with their neighbours
         self.layers = nn.Sequential(
-            nn.Conv3d(channels, out_channels, 3, padding=1),
+            nn.Conv3d(channels, out_channels, 3, padding=in_space),
             nn.LeakyReLU(0.2),
-            nn.Conv3d(out_channels, out_channels, 3, padding=1),
+            nn.Conv3d(out_channels, out_channels, 3, padding=in_space),
         )
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
@@ -294,15 +295,9 @@ class TemporalConvolutions(nn.Module):
 
 
 def _convolved(layer: nn.Module, x: Tensor, timeline: Timeline) -> Tensor:
-    """Convolve along time and space; frames that are not there yet make the result shorter."""
-    convolution = cast(nn.Conv3d, layer)
-    frames, starts = timeline.joined(layer, x)
-    along = REACH if starts and timeline.ends else 0
-    if starts != timeline.ends:
-        nothing = torch.zeros_like(frames[:, :1])
-        frames = torch.cat([nothing, frames] if starts else [frames, nothing], dim=1)
+    frames = timeline.surrounded(layer, x, beyond=torch.zeros_like)
     volume = frames.permute(0, 4, 1, 2, 3)  # (B, C, T, H, W)
-    found = functional.conv3d(volume, convolution.weight, convolution.bias, padding=(along, 1, 1))
+    found: Tensor = layer(volume)
     return as_images(found.permute(0, 2, 3, 4, 1))
 
 

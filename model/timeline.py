@@ -1,6 +1,6 @@
 """What layers along time see of videos: whole at once, or part after part without a seam."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
@@ -25,22 +25,25 @@ class Timeline:
         """Whether the part at hand is the last."""
         self._kept: dict[Hashable, Tensor] = {}
 
-    def joined(self, layer: Hashable, x: Tensor) -> tuple[Tensor, bool]:
-        """Frames that `layer` kept and those at hand, and whether the videos start with them.
+    def surrounded(self, layer: Hashable, x: Tensor, beyond: Callable[[Tensor], Tensor]) -> Tensor:
+        """The frames at hand with those before and after them that `layer` needs.
 
         Args:
             layer: whose frames they are.
             x: (B*T, C, H, W); T may be 0 at the very end.
+            beyond: makes what counts as lying beyond either end of a video, out of the frame there.
 
         Returns:
-            (B, T', H, W, C), up to two frames more.
+            (B, T', H, W, C), two frames more than the layer is to put out.
         """
         kept = self._kept.pop(layer, None)
         videos = as_videos(x, self.batch)
-        frames = videos if kept is None else torch.cat([kept, videos], dim=1)
+        before = beyond(videos[:, :REACH]) if kept is None else kept
+        newest = (videos if len(x) else before)[:, -REACH:]
+        frames = torch.cat([before, videos] + [beyond(newest)] * self.ends, dim=1)
         if not self.ends:
             self._kept[layer] = frames[:, -2 * REACH :].clone()
-        return frames, kept is None
+        return frames
 
     def delayed(self, stream: Hashable, x: Tensor, count: int) -> Tensor:
         """The next `count` frames of a stream that runs ahead; the others of `x` wait.

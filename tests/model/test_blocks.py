@@ -129,9 +129,8 @@ def test_convolutions_along_time_carry_a_change_two_frames_each_way() -> None:
     other = x.clone()
     other[4] += 1
 
-    moved = (convolutions(x, Timeline()) - convolutions(other, Timeline())).abs().amax(
-        (1, 2, 3)
-    ) > 0
+    change = convolutions(x, Timeline()) - convolutions(other, Timeline())
+    moved = change.abs().amax((1, 2, 3)) > 0
 
     assert moved.tolist() == [abs(frame - 4) <= 2 for frame in range(9)]
 
