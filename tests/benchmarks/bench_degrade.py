@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.degrade import degrade_block, reach, read_for_crop
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import Band, DegradationDraw, StepDraw, View, Window
 from schemas.degradations import Degradation
 from schemas.recipe import DegradeRecipe
 from tests.benchmarks.measuring import Spread, alternating, calls_per_cpu_s
@@ -128,8 +128,9 @@ def _chain(band: Band) -> tuple[Degradation, ...]:
 def _drawn(band: Band, clip: int, name: str, field: str) -> float:
     """What the preset's only step of a band draws for a clip."""
     (step,) = _chain(band)
-    place = f"0/{step.kind}/{name}"
-    return DegradationDraw(0, f"clip-{clip}", band).uniform(getattr(step, field), place)
+    view = View(tuple(range(PAIRS)), Window(0, 0, HEIGHT, WIDTH), torch.device("cpu"))
+    draw = DegradationDraw(0, f"clip-{clip}", band)
+    return StepDraw(draw, f"0/{step.kind}", 1.0, view).scaled(getattr(step, field), name)
 
 
 def _sigmas(clip: int) -> tuple[float, float]:
@@ -165,15 +166,12 @@ def _noise_of_whole_frames(frames: NDArray[np.uint8], clip: int) -> NDArray[np.u
 
 def _blur(frames: NDArray[np.uint8], clip: int) -> NDArray[np.uint8]:
     sigma_px = _drawn("visible", clip, "sigma", "sigma_px")
-    halo_px = (
-        round(8 * sigma_px + 1) | 1
-    ) // 2  # four sigmas, as OpenCV's kernels for float32 have
+    halo_px = (round(8 * sigma_px + 1) | 1) // 2  # as OpenCV's kernels for float32: four sigmas
     part, kept = slice(100 - halo_px, 100 + CROP + halo_px), slice(halo_px, halo_px + CROP)
     blurred = np.empty((PAIRS, CROP, CROP, 3), np.float32)
     for frame, made in zip(frames, blurred, strict=True):
-        made[:] = cv2.GaussianBlur(frame[part, part].astype(np.float32), (0, 0), sigma_px)[
-            kept, kept
-        ]
+        seen = cv2.GaussianBlur(frame[part, part].astype(np.float32), (0, 0), sigma_px)
+        made[:] = seen[kept, kept]
     return _levels(blurred)
 
 
