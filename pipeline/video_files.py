@@ -344,8 +344,8 @@ def _pixels(path: Path, frame: av.VideoFrame, band: Band, convert: VideoReformat
         if name == "gray" and frame.color_range == LIMITED:
             pixels = WIDENED[pixels]
     else:
-        wanted = "gray16le" if _bits(name) > BYTE_BITS else "gray"
-        wanted = "rgb24" if band == "visible" else wanted
+        grey = "gray16le" if _bits(name) > BYTE_BITS else "gray"
+        wanted = "rgb24" if band == "visible" else grey
         pixels = convert.reformat(frame, format=wanted, threads=1).to_ndarray()
     return as_frame(upright(path, frame, pixels))
 

@@ -198,8 +198,9 @@ def upright(path: Path, frame: av.VideoFrame, pixels: Pixels) -> Pixels:
     Raises:
         VideoError: it asks for an angle that pixels cannot follow exactly.
     """
-    # frame.side_data would keep the frame, in a ring of references, until cycles are looked for
-    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # no stub
+    # frame.side_data would keep the frame, in a ring of references, until cycles are looked for;
+    # PyAV's type hints leave out the constructor that takes a frame
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if not isinstance(matrix, SideData):
         return pixels
     (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3).tolist()
