@@ -14,12 +14,11 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.degrade_draws import Window
+from pipeline.degrade_draws import Window, put
 from pipeline.degrade_filters import (
     KERNEL_UNIT,
     by_rows,
     laid_out,
-    put,
     put_mirrored,
     rounded,
 )

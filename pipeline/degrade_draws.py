@@ -199,12 +199,18 @@ def line_normals(starts: NDArray[np.uint64], grid: Grid) -> Tensor:
 
 
 def as_type(numbers: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy of another type, contiguous; numpy makes it up to twice as fast as torch."""
-    if numbers.device.type != "cpu":
-        return numbers.to(dtype).contiguous()
-    made = torch.empty(numbers.shape, dtype=dtype)
-    np.copyto(made.numpy(), numbers.numpy(), casting="unsafe")
+    """A copy of another type, contiguous."""
+    made = torch.empty(numbers.shape, dtype=dtype, device=numbers.device)
+    put(made, numbers)
     return made
+
+
+def put(target: Tensor, source: Tensor) -> None:
+    """Copy between types, fractions cut off; numpy does it two to eight times as fast as torch."""
+    if target.device.type == "cpu":
+        np.copyto(target.numpy(), source.numpy(), casting="unsafe")
+    else:
+        target.copy_(source)
 
 
 def mixed(state: Tensor) -> Tensor:
