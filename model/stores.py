@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,10 @@ from schemas.store import (
 from schemas.store_arrays import ArrayMetadata, checksum_offsets
 
 GROUP = "zarr.json"
+
+# OpenMP's threads do not survive a fork: without this, a child's first large operation on frames
+# that it reads would wait for them for ever. Torch's own workers do the same.
+os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 FRAME_ARRAYS = {name for name, spec in CLIP_STORE.items() if spec.axes[:3] == ("time", "y", "x")}
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,15 +168,21 @@ def _run_write_clip(
     valid = seen_by_both(plan, measured.register)
     sums = QualitySums()
     before: dict[Band, NDArray[np.uint8]] = {}
+    block: dict[str, NDArray[Any]] = {}
     with ClipWriter(workspace, about, names) as writer:
         for first_pair in range(0, about.pairs, SHARD_PAIRS):
             block = next_block(
-                streams, names, about, pairs.curves, first_pair=first_pair, before=before
+                streams,
+                names,
+                about,
+                pairs.curves,
+                first_pair=first_pair,
+                before=before,
+                room=block,
             )
             sums = with_block(sums, block["infrared"], block["visible"], valid)
             writer.write(block)
             before = looked_back_at(before, block, about)
-            del block  # else the next one is made while this one still fills the memory
         times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
         writer.seal(time_s=times_s, valid=valid)
     return sums

@@ -54,15 +54,36 @@ def aligned(frames: Iterable[NDArray[Any]], resampling: Resampling | None) -> Fr
         yield frame if resampling is None else resample(frame, resampling)
 
 
+def room_in(room: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array of `shape`, time first, to be written to: in `room` where there is one.
+
+    Blocks of a clip lie where the block before lay: large arrays made anew for each would scatter
+    the heap, and a long recording would take more memory than a short one.
+    """
+    return np.empty(shape, dtype) if room is None else room[: shape[0]]
+
+
 def stacked(
-    frames: Frames, shape: tuple[int, ...], dtype: DTypeLike, *, stream: str
+    frames: Frames,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    *,
+    stream: str,
+    room: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """The next frames of a stream as one array of `shape`, time first.
+
+    Args:
+        frames: the stream.
+        shape: of the block.
+        dtype: of the block.
+        stream: its name, for the message.
+        room: an array of such a block, to be written over; None: there is none.
 
     Raises:
         ShardError: a frame has another size or depth.
     """
-    block = np.empty(shape, dtype)
+    block = room_in(room, shape, dtype)
     for index, frame in enumerate(islice(frames, shape[0])):
         if frame.shape != block.shape[1:] or frame.dtype != block.dtype:
             raise ShardError(
@@ -74,9 +95,23 @@ def stacked(
     return block
 
 
-def levels(counts: NDArray[np.uint16], curves: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Grey levels of a block of counts, (T, H, W), each frame under its own curve."""
-    return np.stack([levels_of(*pair) for pair in zip(counts, curves, strict=True)])
+def levels(
+    counts: NDArray[np.uint16],
+    curves: NDArray[np.float32],
+    *,
+    room: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Grey levels of a block of counts, (T, H, W), each frame under its own curve.
+
+    Args:
+        counts: the block.
+        curves: the tone curve of each frame.
+        room: as for `stacked`.
+    """
+    made = room_in(room, counts.shape, np.uint8)
+    for index, pair in enumerate(zip(counts, curves, strict=True)):
+        made[index] = levels_of(*pair)
+    return made
 
 
 def degraded(
@@ -86,6 +121,7 @@ def degraded(
     *,
     first_pair: int,
     before: NDArray[np.uint8] | None = None,
+    room: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """The degraded version of whole frames, the same that a loader would make of them.
 
@@ -95,18 +131,22 @@ def degraded(
         about: names the clip, the seed and the chain of degradations.
         first_pair: index in the clip of the first frame.
         before: the clean frames before it, as `looked_back_at` keeps them; None: there are none.
+        room: as for `stacked`.
     """
     chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
     draw = DegradationDraw(seed=about.seed, clip=about.clip, band=band)
     window = Window(y=0, x=0, frame_height=about.height, frame_width=about.width)
     back = reach(chain, draw).frames_before
-    known = clean if before is None or not back else np.concatenate([before, clean])
-    offset = len(known) - len(clean)
-    made = np.empty_like(clean)
-    for start in range(0, len(clean), CHUNK_PAIRS):
-        stop = min(start + CHUNK_PAIRS, len(clean))
+    made = room_in(room, clean.shape, clean.dtype)
+    # A frame at a time stays in the processor's cache, and leaves no large holes in the heap.
+    at_once = CHUNK_PAIRS if back else 1
+    for start in range(0, len(clean), at_once):
+        stop = min(start + at_once, len(clean))
         indices = range(max(0, first_pair + start - back), first_pair + stop)
-        part = torch.from_numpy(known[offset + stop - len(indices) : offset + stop])
+        known = clean[max(0, start - back) : stop]
+        if before is not None and len(known) < len(indices):
+            known = np.concatenate([before[len(known) - len(indices) :], known])
+        part = torch.from_numpy(known)
         part = part[:, None] if band == "infrared" else part.permute(0, 3, 1, 2)  # (T, C, H, W)
         part = degrade_block(part, chain, draw, indices=indices, window=window)
         part = part[start - stop :]
@@ -145,6 +185,7 @@ def next_block(
     *,
     first_pair: int,
     before: Mapping[Band, NDArray[np.uint8]],
+    room: Mapping[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]]:
     """The frame arrays `names` of the next pairs of a clip, as they are stored.
 
@@ -156,20 +197,29 @@ def next_block(
         curves: the tone curve of every infrared frame of the clip; None for 8-bit infrared.
         first_pair: index in the clip of the block's first pair.
         before: clean frames before it, as `looked_back_at` keeps them.
+        room: the block before, which is written over; empty at the beginning of a clip.
     """
     pairs = min(SHARD_PAIRS, about.pairs - first_pair)
     block: dict[str, NDArray[Any]] = {}
-    for name, frames in streams.items():
+    for stream, frames in streams.items():
+        is_counts = stream == "infrared" and curves is not None
+        name = "infrared_counts" if is_counts else stream
         shape = (pairs, about.height, about.width, 3)[: len(CLIP_STORE[name].axes)]
-        is_counts = name == "infrared" and curves is not None
-        block[name] = stacked(frames, shape, np.uint16 if is_counts else np.uint8, stream=name)
+        dtype = CLIP_STORE[name].dtype
+        block[name] = stacked(frames, shape, dtype, stream=stream, room=room.get(name))
     if curves is not None:
-        block["infrared_counts"] = block["infrared"]
         here = slice(first_pair, first_pair + pairs)
-        block["infrared"] = levels(block["infrared_counts"], curves[here])
+        block["infrared"] = levels(
+            block["infrared_counts"], curves[here], room=room.get("infrared")
+        )
     for band in BANDS:
         if (name := f"{band}_degraded") in names and name not in block:
             block[name] = degraded(
-                block[band], band, about, first_pair=first_pair, before=before.get(band)
+                block[band],
+                band,
+                about,
+                first_pair=first_pair,
+                before=before.get(band),
+                room=room.get(name),
             )
     return {name: block[name] for name in names}

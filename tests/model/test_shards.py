@@ -1,7 +1,7 @@
 """The direct reader gives what other zarr readers give, and believes only what was sealed."""
 
 import json
-import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +45,21 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 windows = ClipWindows(sys.argv[1], crop=16)
 samples = [windows[index] for index in range(len(windows))]
 print(len(samples), "samples of", 4 * len(windows.clips), "shards")
+"""
+
+
+SUMMED_IN_A_FORK = """
+import os, signal, sys
+from model.clips import ClipWindows
+from model.stores import open_clip, read_frames
+windows = ClipWindows(sys.argv[1], crop=16)
+clip = open_clip(windows.place, windows.clips[0])
+whole = tuple(slice(0, length) for length in clip.arrays["visible"].metadata.shape[:3])
+read_frames(clip, "visible", whole).sum()  # by as many threads as torch may use
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+signal.alarm(20)  # ends a child that hangs
+print(int(read_frames(clip, "visible", whole).sum()))
 """
 
 
@@ -147,21 +162,24 @@ def test_few_open_files_are_enough_for_many_shards(tmp_path: Path) -> None:
     assert read.stdout.strip() == "300 samples of 120 shards"
 
 
-def test_a_forked_process_reads_on_with_what_its_parent_mapped(shelf: Shelf) -> None:
-    clip = opened(shelf)
-    place = (slice(0, 9), slice(0, 99), slice(0, 99))
-    before = read_frames(clip, "visible", place)
-    sums = multiprocessing.get_context("fork").SimpleQueue()
+@pytest.mark.parametrize("threads", [None, "1", "4"], ids="{} OpenMP threads".format)
+def test_a_forked_process_reads_on_with_what_its_parent_mapped(
+    shelf: Shelf, threads: str | None
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = threads
 
-    def read_in_child() -> None:
-        sums.put(int(read_frames(clip, "visible", place).sum()))
+    summed = subprocess.run(
+        [sys.executable, "-c", SUMMED_IN_A_FORK, str(shelf.release)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
-    child = multiprocessing.get_context("fork").Process(target=read_in_child)
-    child.start()
-    child.join(20)
-
-    assert child.exitcode == 0
-    assert sums.get() == int(before.sum())
+    assert int(summed.stdout) == shelf.frames["dock"]["visible"].sum(dtype=np.int64)
 
 
 def test_shards_that_changed_places_are_found_out(tmp_path: Path) -> None:
