@@ -11,7 +11,7 @@ from pipeline.workspace import Workspace
 from schemas.catalog import load_catalog
 from schemas.errors import PublishError, ReleaseError, WorkspaceError
 from schemas.facts import ShardFacts
-from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff
+from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, uncollected
 
 HUB_NAME_PARTS = 2
 """A Hub repository is named organisation/name."""
@@ -70,8 +70,9 @@ def diff_versions(old: str, new: str, root: Path) -> ReleaseDiff:
     Raises:
         ReleaseError: one of them is not there, or damaged.
     """
-    before, after = (read_release(release_folder(name, root)) for name in (old, new))
-    return diff_releases(before, after)
+    with uncollected():
+        before, after = (read_release(release_folder(name, root)) for name in (old, new))
+        return diff_releases(before, after)
 
 
 def release_folder(release: str, root: Path) -> Path:

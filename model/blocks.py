@@ -1,13 +1,19 @@
 """The parts VideoFusion is made of (MODEL.md section 2.1).
 
-Every part sees frames as (N, C, H, W) with N = batch * frames, batch first then time. The two that
-look along time also take `frames`, the number T of consecutive frames per batch entry.
+Every part sees frames as (N, C, H, W) with N = batch * frames, batch first then time. The channels
+of a pixel lie beside each other in memory (torch.channels_last), which norms, 1x1 convolutions and
+attention all read in order; other layouts give the same values, slower. Parts that look along time
+take a `Timeline` too.
 """
+
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.timeline import Timeline, as_images, as_videos
 from schemas.training import HEAD_CHANNELS
 
 GATE_REDUCTION = 16
@@ -15,6 +21,23 @@ GATE_REDUCTION = 16
 
 RESIDUAL_START = 0.1
 """Residual branches start at a tenth of Kaiming's scale (MODEL.md section 2.1)."""
+
+LEAST_NORM = 1e-12
+"""Below this a channel counts as dark everywhere when attention compares it (MODEL.md 2.1)."""
+
+
+def frame_by_frame(part: Callable[..., Tensor], *sources: Tensor) -> Tensor:
+    """What `part` makes of frames that do not see each other, (N, ...) each and in all.
+
+    On a CPU without gradients they pass one at a time: what is computed on the way is then small
+    enough that the C library hands out the same memory again and again. A window at once spends up
+    to half of its time on fresh pages (MODEL.md section 3.1), and all of them stay in use.
+    """
+    first = sources[0]
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or first.is_cuda or len(first) == 1:
+        return part(*sources)
+    frames = zip(*(torch.split(source, 1) for source in sources), strict=True)
+    return torch.cat([part(*frame) for frame in frames])
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -26,19 +49,32 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Projection(nn.Module):
-    """A 1x1 convolution, then a 3x3 one channel by channel; no bias."""
+    """A 1x1 convolution, then a 3x3 one channel by channel; no bias.
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    What comes out is wanted in `parts` (queries, keys, values, gates): each is computed by its own
+    share of the weights, so that it lies in memory by itself.
+    """
+
+    def __init__(self, channels: int, *, parts: int = 1) -> None:
         super().__init__()
-        self.pointwise = nn.Conv2d(channels, out_channels, 1, bias=False)
-        self.depthwise = nn.Conv2d(
-            out_channels, out_channels, 3, padding=1, groups=out_channels, bias=False
-        )
+        wide = parts * channels
+        self.parts = parts
+        self.pointwise = nn.Conv2d(channels, wide, 1, bias=False)
+        self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, out_channels, H, W)."""
-        projected: Tensor = self.depthwise(self.pointwise(x))
-        return projected
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> `parts` times the same."""
+        shares = zip(
+            self.pointwise.weight.chunk(self.parts),
+            self.depthwise.weight.chunk(self.parts),
+            strict=True,
+        )
+        return [
+            functional.conv2d(
+                functional.conv2d(x, pointwise), depthwise, padding=1, groups=x.shape[1]
+            )
+            for pointwise, depthwise in shares
+        ]
 
 
 class GatedFeedForward(nn.Module):
@@ -46,12 +82,12 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inside = Projection(channels, 2 * channels)
+        self.inside = Projection(channels, parts=2)
         self.output = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape in and out, (N, C, H, W)."""
-        gate, value = self.inside(x).chunk(2, dim=1)
+        gate, value = self.inside(x)
         mixed: Tensor = self.output(functional.gelu(gate) * value)
         return mixed
 
@@ -67,6 +103,8 @@ class ChannelAttention(nn.Module):
     def affinity(self, query: Tensor, key: Tensor) -> Tensor:
         """How much each channel of `query` resembles each of `key` over the whole frame.
 
+        The cosine of two channels: their product over the frame, divided by both lengths.
+
         Args:
             query: (N, C, H, W).
             key: the same shape.
@@ -74,20 +112,42 @@ class ChannelAttention(nn.Module):
         Returns:
             Rows that add up to 1, (N, heads, 16, 16).
         """
-        query = functional.normalize(_in_heads(query), dim=-1)
-        key = functional.normalize(_in_heads(key), dim=-1)
-        return torch.softmax(query @ key.transpose(-2, -1) * self.temperature, dim=-1)
+        queries, keys = _pixels(query), _pixels(key)
+        products = torch.stack(
+            [
+                own.transpose(1, 2) @ other
+                for own, other in zip(
+                    torch.split(queries, HEAD_CHANNELS, -1),
+                    torch.split(keys, HEAD_CHANNELS, -1),
+                    strict=True,
+                )
+            ],
+            dim=1,
+        )
+        lengths = _lengths(queries).unsqueeze(-1) * _lengths(keys).unsqueeze(-2)
+        return torch.softmax(products / lengths * self.temperature, dim=-1)
 
     def attend(self, affinity: Tensor, value: Tensor) -> Tensor:
-        """Mix the channels of `value` (N, C, H, W) by `affinity` (N, heads, 16, 16)."""
-        mixed: Tensor = self.output((affinity @ _in_heads(value)).reshape(value.shape))
-        return mixed
+        """Mix the channels of `value` (N, C, H, W) by `affinity` (N, heads, 16, 16).
+
+        Mixing and the way out are both linear in the channels of a pixel: one C x C matrix a frame.
+        """
+        heads = torch.unflatten(self.output.weight.flatten(1), 1, (-1, HEAD_CHANNELS))
+        matrix = torch.einsum("ohi,nhij->nhjo", heads, affinity).flatten(1, 2)  # (N, C, C)
+        mixed = _pixels(value) @ matrix
+        return torch.unflatten(mixed, 1, tuple(value.shape[-2:])).permute(0, 3, 1, 2)
 
 
-def _in_heads(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, heads, 16, H*W)."""
-    n, c, h, w = x.shape
-    return x.reshape(n, c // HEAD_CHANNELS, HEAD_CHANNELS, h * w)
+def _pixels(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, H*W, C)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _lengths(pixels: Tensor) -> Tensor:
+    """Length of every channel over the frame, (N, H*W, C) -> (N, heads, 16)."""
+    exact = torch.promote_types(pixels.dtype, torch.float32)
+    squares = (pixels * pixels).sum(1, dtype=exact)
+    return torch.unflatten(squares.clamp_min(LEAST_NORM**2).sqrt(), 1, (-1, HEAD_CHANNELS))
 
 
 class SelfAttention(ChannelAttention):
@@ -95,11 +155,11 @@ class SelfAttention(ChannelAttention):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.query_key_value = Projection(channels, 3 * channels)
+        self.query_key_value = Projection(channels, parts=3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape in and out, (N, C, H, W)."""
-        query, key, value = self.query_key_value(x).chunk(3, dim=1)
+        query, key, value = self.query_key_value(x)
         return self.attend(self.affinity(query, key), value)
 
 
@@ -108,15 +168,19 @@ class CrossAttention(ChannelAttention):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.query = Projection(channels, channels)
-        self.key_value = Projection(channels, 2 * channels)
+        self.query = Projection(channels)
+        self.key_value = Projection(channels, parts=2)
         self.unused_norm = ChannelNorm(channels).requires_grad_(requires_grad=False)
         """Two tensors of the official weights that no result depends on (MODEL.md section 2.3)."""
 
-    def forward(self, x: Tensor, source: Tensor) -> Tensor:
-        """What `x` finds in `source`; all (N, C, H, W)."""
-        key, value = self.key_value(source).chunk(2, dim=1)
-        return self.attend(self.affinity(self.query(x), key), value)
+    def forward(self, x: Tensor, *sources: Tensor) -> list[Tensor]:
+        """What `x` finds in each of `sources`; all (N, C, H, W)."""
+        (query,) = self.query(x)
+        found = []
+        for source in sources:
+            key, value = self.key_value(source)
+            found.append(self.attend(self.affinity(query, key), value))
+        return found
 
 
 class CoAttention(ChannelAttention):
@@ -128,31 +192,17 @@ class CoAttention(ChannelAttention):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.query = Projection(channels, channels)
-        self.previous_key_value = Projection(channels, 2 * channels)
-        self.next_key_value = Projection(channels, 2 * channels)
+        self.query = Projection(channels)
+        self.previous_key_value = Projection(channels, parts=2)
+        self.next_key_value = Projection(channels, parts=2)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """What every frame finds in its neighbours; (N, C, H, W) in and out."""
-        query = self.query(x)
-        previous = frame_before(self.previous_key_value(x), frames)
-        following = frame_after(self.next_key_value(x), frames)
-        key_before, value_before = previous.chunk(2, dim=1)
-        key_after, value_after = following.chunk(2, dim=1)
+    def forward(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """What every frame finds in its two neighbours; all (N, C, H, W)."""
+        (query,) = self.query(x)
+        key_before, value_before = self.previous_key_value(before)
+        key_after, value_after = self.next_key_value(after)
         agreed = self.affinity(query, key_before) * self.affinity(query, key_after)
         return self.attend(torch.softmax(agreed, dim=-1), value_before + value_after)
-
-
-def frame_before(x: Tensor, frames: int) -> Tensor:
-    """Every frame's predecessor, the first frame's being itself; (B*T, ...) in and out."""
-    clips = torch.unflatten(x, 0, (-1, frames))  # (B, T, ...)
-    return torch.cat([clips[:, :1], clips[:, :-1]], dim=1).flatten(0, 1)
-
-
-def frame_after(x: Tensor, frames: int) -> Tensor:
-    """Every frame's successor, the last frame's being itself; (B*T, ...) in and out."""
-    clips = torch.unflatten(x, 0, (-1, frames))  # (B, T, ...)
-    return torch.cat([clips[:, 1:], clips[:, -1:]], dim=1).flatten(0, 1)
 
 
 class SelfBlock(nn.Module):
@@ -173,7 +223,7 @@ class SelfBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """A transformer block that refines one source by another, frame by frame."""
+    """A transformer block that refines one source by others, frame by frame."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -182,11 +232,17 @@ class CrossBlock(nn.Module):
         self.feed_forward_norm = ChannelNorm(channels)
         self.feed_forward = GatedFeedForward(channels)
 
-    def forward(self, x: Tensor, source: Tensor) -> Tensor:
-        """Refine `x` by `source`, both normalised by the same weights; all (N, C, H, W)."""
-        x = x + self.attention(self.attention_norm(x), self.attention_norm(source))
-        refined: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return refined
+    def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
+        """The sum of `x` refined by each of `sources` alone; all (N, C, H, W).
+
+        `x` and sources are normalised by the same weights; what is asked of the sources is computed
+        once for all.
+        """
+        normal = [self.attention_norm(source) for source in sources]
+        found = [x + one for one in self.attention(self.attention_norm(x), *normal)]
+        refined = [one + self.feed_forward(self.feed_forward_norm(one)) for one in found]
+        together: Tensor = functools.reduce(torch.add, refined)
+        return together
 
 
 class CoBlock(nn.Module):
@@ -199,11 +255,25 @@ class CoBlock(nn.Module):
         self.feed_forward_norm = ChannelNorm(channels)
         self.feed_forward = GatedFeedForward(channels)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Same shape in and out, (N, C, H, W); all frames at once, from the block's input."""
-        x = x + self.attention(self.attention_norm(x), frames)
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """(N, C, H, W) in and out, all frames at once, from the block's input.
+
+        The first frame of a video is its own predecessor, the last its own successor.
+        """
+        frames = timeline.surrounded(self, x, beyond=_itself)
+        images = frame_by_frame(self.attention_norm, as_images(frames))
+        normal = as_videos(images, timeline.batch)
+        places = frames[:, 1:-1], normal[:, 1:-1], normal[:, :-2], normal[:, 2:]
+        return frame_by_frame(self._refined, *(as_images(place) for place in places))
+
+    def _refined(self, x: Tensor, normal: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        x = x + self.attention(normal, before, after)
         refined: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
         return refined
+
+
+def _itself(frame: Tensor) -> Tensor:
+    return frame
 
 
 class TemporalConvolutions(nn.Module):
@@ -211,17 +281,24 @@ class TemporalConvolutions(nn.Module):
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
+        in_space = (0, 1, 1)  # along time the frames come with their neighbours
         self.layers = nn.Sequential(
-            nn.Conv3d(channels, out_channels, 3, padding=1),
+            nn.Conv3d(channels, out_channels, 3, padding=in_space),
             nn.LeakyReLU(0.2),
-            nn.Conv3d(out_channels, out_channels, 3, padding=1),
+            nn.Conv3d(out_channels, out_channels, 3, padding=in_space),
         )
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """(B*T, C, H, W) -> (B*T, out_channels, H, W)."""
-        video = torch.unflatten(x, 0, (-1, frames)).transpose(1, 2)  # (B, C, T, H, W)
-        found: Tensor = self.layers(video)
-        return found.transpose(1, 2).flatten(0, 1)
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """(N, C, H, W) -> (N, out_channels, H, W)."""
+        first, activation, second = self.layers
+        return _convolved(second, activation(_convolved(first, x, timeline)), timeline)
+
+
+def _convolved(layer: nn.Module, x: Tensor, timeline: Timeline) -> Tensor:
+    frames = timeline.surrounded(layer, x, beyond=torch.zeros_like)
+    volume = frames.permute(0, 4, 1, 2, 3)  # (B, C, T, H, W)
+    found: Tensor = layer(volume)
+    return as_images(found.permute(0, 2, 3, 4, 1))
 
 
 class ResidualBlock(nn.Module):
@@ -312,7 +389,10 @@ class GatedMix(nn.Module):
 
     def forward(self, main: Tensor, supplement: Tensor) -> Tensor:
         """Same shape in and out, (N, C, H, W); the blend has one weight per frame and source."""
-        maps = torch.sigmoid(self.weigh(torch.cat([main, supplement], dim=1)))  # (N, 2, H, W)
+        from_main, from_supplement = self.weigh.weight.chunk(2, dim=1)
+        maps = torch.sigmoid(
+            functional.conv2d(main, from_main) + functional.conv2d(supplement, from_supplement)
+        )  # (N, 2, H, W)
         main_weight, supplement_weight = maps.mean((-2, -1), keepdim=True).chunk(2, dim=1)
         mixed: Tensor = self.gates(main_weight * main) + supplement_weight * supplement
         return mixed

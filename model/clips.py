@@ -2,12 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -28,13 +27,19 @@ MAX_OPEN_CLIPS = 512
 """Clips whose metadata a worker keeps, so that its memory does not grow with the release: twice
 M3SVD's 220. No file stays open between reads."""
 
+WORD = (1 << 64) - 1
+"""A word of 64 bits, all set."""
+
+PHILOX_FACTORS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+PHILOX_STEPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+"""What Philox 4x64 multiplies by, and adds to its keys (Salmon et al., 2011, table 2)."""
+
 RELEASES_FOLDER, CLIPS_FOLDER = "releases", "clips"
 """A workspace has its clips beside the folder of all releases, a published release beside its
 release.json (DESIGN.md section 5)."""
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """Where one sample is taken from, and how it is to be turned."""
 
     clip: str
@@ -298,13 +303,14 @@ def read_band(clip: OpenClip, band: Band, place: Placement, frames: int) -> tupl
         raise StoreError(store_fault(attributes.clip, clip.path, what))
     if stored not in clip.arrays or is_redrawn:
         return _made_band(clip, band, place, frames)
-    wanted = place.pairs(frames)
     cut = (
-        slice(wanted[0], wanted[-1] + 1),
+        slice(place.first_pair, place.first_pair + (frames - 1) * place.interval + 1),
         slice(place.y, place.y + place.height),
         slice(place.x, place.x + place.width),
     )
     clean, degraded = read_frames(clip, band, cut), read_frames(clip, stored, cut)
+    if place.interval == 1:
+        return clean, degraded
     return clean[:: place.interval], degraded[:: place.interval]
 
 
@@ -325,15 +331,31 @@ def _made_band(clip: OpenClip, band: Band, place: Placement, frames: int) -> tup
 
 
 def draw_words(seed: int, epoch: int, index: int) -> tuple[int, int, int, int]:
-    """Four random 64-bit words of sample `index` in `epoch`: one block of the Philox generator.
+    """Four random 64-bit words of sample `index` in `epoch`: one block of Philox 4x64-10.
 
-    Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The raw words are used
-    because numpy keeps those, not the methods above them, the same from version to version.
+    Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. They are the first words
+    of numpy's Philox with the key (seed, epoch) and the counter (0, index, 0, 0); to make one of
+    those generators for each sample takes as long as to read an infrared stream of it.
     """
-    key = np.array([seed, epoch], dtype=np.uint64)
-    counter = np.array([0, index, 0, 0], dtype=np.uint64)
-    first, second, third, fourth = np.random.Philox(key=key, counter=counter).random_raw(4)
-    return int(first), int(second), int(third), int(fourth)
+    first, second, third, fourth = 1, index, 0, 0  # numpy counts before it draws
+    for key, other in _philox_keys(seed, epoch):
+        product, another = PHILOX_FACTORS[0] * first, PHILOX_FACTORS[1] * third
+        first, second, third, fourth = (
+            another >> 64 ^ second ^ key,
+            another & WORD,
+            product >> 64 ^ fourth ^ other,
+            product & WORD,
+        )
+    return first, second, third, fourth
+
+
+@lru_cache(maxsize=16)
+def _philox_keys(seed: int, epoch: int) -> tuple[tuple[int, int], ...]:
+    """The keys of the ten rounds."""
+    if not 0 <= seed <= WORD:
+        raise ValueError(f"seed {seed} must be from 0 to {WORD}")
+    step, other = PHILOX_STEPS
+    return tuple((seed + n * step & WORD, epoch + n * other & WORD) for n in range(10))
 
 
 def _below(bound: int, word: int) -> int:

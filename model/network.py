@@ -18,7 +18,9 @@ from model.blocks import (
     SelfBlock,
     TemporalConvolutions,
     Upsample,
+    frame_by_frame,
 )
+from model.timeline import Timeline
 from schemas.training import NetworkRecipe
 
 IMAGE_CHANNELS = 3
@@ -50,10 +52,10 @@ class BandStage(nn.Module):
         self.temporal = TemporalConvolutions(channels, channels)
         self.residual = nn.Sequential(*(ResidualBlock(channels) for _ in range(RESIDUAL_BLOCKS)))
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """(N, C/2, 2H, 2W) -> (N, C, H, W)."""
-        refined: Tensor = self.residual(self.temporal(self.down(x), frames))
-        return refined
+        x = self.temporal(frame_by_frame(self.down, x), timeline)
+        return frame_by_frame(self.residual, x)
 
 
 class DifferentialReinforcement(nn.Module):
@@ -66,6 +68,9 @@ class DifferentialReinforcement(nn.Module):
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
         """Reinforce `own` by its difference to `other`; all (N, C, H, W)."""
+        return frame_by_frame(self._reinforced, own, other)
+
+    def _reinforced(self, own: Tensor, other: Tensor) -> Tensor:
         reinforced: Tensor = self.mix(self.cross(own, other - own), own)
         return reinforced
 
@@ -79,8 +84,10 @@ class GuidedFusion(nn.Module):
 
     def forward(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Fuse two bands; all (N, C, H, W)."""
-        both = infrared + visible
-        fused: Tensor = self.cross(both, infrared) + self.cross(both, visible)
+        return frame_by_frame(self._fused, infrared, visible)
+
+    def _fused(self, infrared: Tensor, visible: Tensor) -> Tensor:
+        fused: Tensor = self.cross(infrared + visible, infrared, visible)
         return fused
 
 
@@ -90,10 +97,10 @@ class CoAttentionStack(nn.ModuleList):
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__(CoBlock(channels) for _ in range(layers))
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Same shape in and out, (N, C, H, W)."""
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """(N, C, H, W) in and out."""
         for layer in self:
-            x = layer(x, frames)
+            x = layer(x, timeline)
         return x
 
 
@@ -111,6 +118,9 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 3, H, W) in [0, 1]."""
+        return frame_by_frame(self._decoded, x)
+
+    def _decoded(self, x: Tensor) -> Tensor:
         return (torch.tanh(self.head(self.blocks(x))) + 1) / 2
 
 
@@ -153,62 +163,71 @@ class VideoFusion(nn.Module):
         self.decode_infrared = Decoder(channels_1, self.recipe.decoder_blocks)
         self.decode_visible = Decoder(channels_1, self.recipe.decoder_blocks)
 
-    def forward(self, infrared: Tensor, visible: Tensor, *, restore: bool = True) -> FusedVideo:
+    def forward(
+        self,
+        infrared: Tensor,
+        visible: Tensor,
+        *,
+        restore: bool = True,
+        timeline: Timeline | None = None,
+    ) -> FusedVideo:
         """Fuse a window of pairs and, unless told otherwise, restore both bands.
 
         Args:
             infrared: grey (B, T, 1, H, W) or RGB (B, T, 3, H, W) in [0, 1]; any T >= 1, any H, W.
             visible: RGB (B, T, 3, H, W) in [0, 1].
             restore: whether to run the two restoration decoders.
+            timeline: of B videos that come in parts; the frames that come out then lag behind by
+                `temporal_reach` until it ends. None: the window is all there is.
 
         Raises:
             ValueError: the shapes do not belong together.
         """
         _check_shapes(infrared, visible)
-        batch, frames, _, height, width = visible.shape
+        batch, _, _, height, width = visible.shape
         infrared = infrared.expand(-1, -1, IMAGE_CHANNELS, -1, -1)
-        features = self._features(
-            pad_to_multiple(infrared.flatten(0, 1)), pad_to_multiple(visible.flatten(0, 1)), frames
-        )
+        features = self._features(_images(infrared), _images(visible), timeline or Timeline(batch))
 
         def video(images: Tensor) -> Tensor:
-            return torch.unflatten(images[..., :height, :width], 0, (batch, frames))
+            return torch.unflatten(images[..., :height, :width], 0, (batch, -1))
 
         fused = video(self.decode_fused(features))
         if not restore:
             return FusedVideo(fused, None, None)
         return FusedVideo(
             fused,
-            video(self.decode_infrared(self.select_infrared(features))),
-            video(self.decode_visible(self.select_visible(features))),
+            video(self.decode_infrared(frame_by_frame(self.select_infrared, features))),
+            video(self.decode_visible(frame_by_frame(self.select_visible, features))),
         )
 
-    def _features(self, infrared: Tensor, visible: Tensor, frames: int) -> Tensor:
-        """Features of both bands, related along time; (B*T, 3, H, W) -> (B*T, C, H, W)."""
-        fused_1, fused_2, fused_3 = self._fused_scales(infrared, visible, frames)
-        fused_3 = self.co_attend_3(fused_3, frames)
-        fused_2 = self.co_attend_2(self.up_2(fused_3) + fused_2, frames)
-        features: Tensor = self.co_attend_1(self.up_1(fused_2) + fused_1, frames)
+    def _features(self, infrared: Tensor, visible: Tensor, timeline: Timeline) -> Tensor:
+        """Features of both bands, related along time; (B*T, 3, H, W) -> (B*T', C, H, W)."""
+        fused_1, fused_2, fused_3 = self._fused_scales(infrared, visible, timeline)
+        fused_3 = frame_by_frame(self.up_2, self.co_attend_3(fused_3, timeline))
+        fused_2 = fused_3 + timeline.delayed("half", fused_2, len(fused_3))
+        fused_2 = frame_by_frame(self.up_1, self.co_attend_2(fused_2, timeline))
+        fused_1 = fused_2 + timeline.delayed("full", fused_1, len(fused_2))
+        features: Tensor = self.co_attend_1(fused_1, timeline)
         return features
 
     def _fused_scales(
-        self, infrared: Tensor, visible: Tensor, frames: int
+        self, infrared: Tensor, visible: Tensor, timeline: Timeline
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The two bands fused at full, half and quarter resolution, C, 2C and 4C channels."""
-        infrared_1 = self.infrared_1(infrared, frames)
-        visible_1 = self.visible_1(visible, frames)
-        fused_1 = self.enhance_1(self.fuse_1(infrared_1, visible_1))
+        infrared_1 = self.infrared_1(infrared, timeline)
+        visible_1 = self.visible_1(visible, timeline)
+        fused_1 = frame_by_frame(self.enhance_1, self.fuse_1(infrared_1, visible_1))
 
-        infrared_2 = self.infrared_2(infrared_1, frames)  # (B*T, 2C, H/2, W/2)
-        visible_2 = self.visible_2(visible_1, frames)
+        infrared_2 = self.infrared_2(infrared_1, timeline)  # (B*T, 2C, H/2, W/2)
+        visible_2 = self.visible_2(visible_1, timeline)
         infrared_2, visible_2 = (
             self.reinforce_infrared_2(infrared_2, visible_2),
             self.reinforce_visible_2(visible_2, infrared_2),
         )
-        fused_2 = self.enhance_2(self.fuse_2(infrared_2, visible_2))
+        fused_2 = frame_by_frame(self.enhance_2, self.fuse_2(infrared_2, visible_2))
 
-        infrared_3 = self.infrared_3(infrared_2, frames)  # (B*T, 4C, H/4, W/4)
-        visible_3 = self.visible_3(visible_2, frames)
+        infrared_3 = self.infrared_3(infrared_2, timeline)  # (B*T, 4C, H/4, W/4)
+        visible_3 = self.visible_3(visible_2, timeline)
         infrared_3, visible_3 = (
             self.reinforce_infrared_3(infrared_3, visible_3),
             self.reinforce_visible_3(visible_3, infrared_3),
@@ -228,6 +247,12 @@ def temporal_reach(recipe: NetworkRecipe) -> int:
 def parameter_count(network: nn.Module) -> int:
     """Numbers in the network's weights."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _images(video: Tensor) -> Tensor:
+    """(B, T, C, H, W) -> (B*T, C, H', W') with sides that divide by four, channels last."""
+    images = pad_to_multiple(video.flatten(0, 1))
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def pad_to_multiple(images: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Reads windows out of the shards of a sealed array: mapped, checked chunk by chunk, decoded.
 
-It reads the three codec chains of schemas/store.py in the layout of schemas/store_arrays.py and
+It reads the codec chains of schemas/store.py in the layout of schemas/store_arrays.py and
 leaves the rest to zarr-python. Whatever bytes it meets, it allocates no more than one chunk.
 """
 
@@ -10,14 +10,13 @@ import resource
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import product
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc, zstd
+from numcodecs import blosc
 from numpy.typing import NDArray
 
 from model.places import Place
@@ -27,17 +26,19 @@ from schemas.store_arrays import ABSENT_CHUNK, CRC_BYTES, ArrayMetadata, shard_f
 MOST_OPEN_SHARDS = 1024
 """Shards a process keeps mapped at once; fewer where the system allows few open files."""
 
-Chain = Literal["blosc", "zstd", "plain"]
+Chain = Literal["blosc", "plain"]
 
 CHAINS: dict[tuple[str, ...], Chain] = {
     ("bytes", "blosc", "crc32c"): "blosc",
-    ("bytes", "zstd"): "zstd",
     ("bytes", "crc32c"): "plain",
 }
-"""The codec chains of the default, the publish and the cache profile."""
+"""The codec chains of the default and the publish profile, and of the cache profile."""
 
 BLOSC_HEADER = struct.Struct("<BBBBIII")
 """Versions, flags, size of an item; bytes decoded, of a block, and encoded."""
+
+CHECKSUM = struct.Struct("<I")
+"""What the codec `crc32c` appends to a chunk."""
 
 BLOSC_STORED = 2
 """The flag of a chunk that is stored as it is."""
@@ -56,36 +57,41 @@ class Shard:
     """A mapped shard file whose index was checked."""
 
     file: str
-    data: mmap.mmap
+    content: NDArray[np.uint8]
+    """The whole file."""
     extents: list[tuple[int, int]]
     """Offset and length of every chunk."""
     checksums: list[int]
     """The sealed CRC-32C of every chunk."""
     chain: Chain
-    proven: set[int] = field(default_factory=set)
-    """Chunks stored as they are that were checked since the file was mapped."""
+    shape: tuple[int, ...]
+    """Of a chunk."""
+    dtype: np.dtype[Any]
+    proven: dict[int, NDArray[Any]] = field(default_factory=dict)
+    """Chunks stored as they are that were checked since the file was mapped, by number."""
 
-    def chunk(self, number: int, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The decoded bytes of a chunk, in `buffer` or in the mapped file.
+    def chunk(self, number: int) -> NDArray[Any]:
+        """The frames of a chunk.
+
+        It is checked and decoded where it lies: sealed files are replaced, never written again.
 
         Raises:
             ValueError: it is not the chunk that was sealed.
         """
         offset, length = self.extents[number]
-        body = length if self.chain == "zstd" else length - CRC_BYTES
-        # Copying whole frames to check them costs more than reading them, so once is enough there.
-        if self.chain == "plain" and number in self.proven:
-            return np.frombuffer(self.data, np.uint8, body, offset)
-        encoded = self.data[offset : offset + body]
-        found, sealed = google_crc32c.value(encoded), self.checksums[number]
-        own = self.data[offset + body : offset + length]
-        if found != sealed or (own and int.from_bytes(own, "little") != sealed):
+        end = offset + length - CRC_BYTES
+        encoded = self.content[offset:end]
+        sealed = self.checksums[number]
+        (own,) = CHECKSUM.unpack_from(self.content.data, end)
+        if not google_crc32c.value(encoded) == sealed == own:
             raise ValueError(f"{self.file}: chunk {number} is not the one that was sealed")
         if self.chain == "plain":
-            self.proven.add(number)
-            return np.frombuffer(self.data, np.uint8, body, offset)
+            # Checking whole frames costs more than reading them, so once is enough there.
+            found = encoded.view(self.dtype).reshape(self.shape)
+            self.proven[number] = found
+            return found
         try:
-            return decode_chunk(encoded, self.chain, buffer)
+            return decode_chunk(encoded, np.empty(self.shape, self.dtype))
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self.file}: chunk {number} does not decode: {error}") from error
 
@@ -129,6 +135,11 @@ class SealedArray:
     open_shards: OpenShards
     chain: Chain
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the frames."""
+        return np.dtype(self.metadata.data_type)
+
     def read(self, cut: Cut) -> NDArray[Any]:
         """The frames of `cut`, (T, h, w) or (T, h, w, channels), in the dtype of the array.
 
@@ -139,23 +150,24 @@ class SealedArray:
         """
         array = self.metadata
         of_shard, of_rows, of_columns = array.chunks_per_shard[:3]
+        sizes = array.chunks
         pairs, rows, columns = (
-            _overlaps(part.start, part.stop, size)
-            for part, size in zip(cut, array.chunks, strict=False)
+            _overlaps(cut[0].start, cut[0].stop, sizes[0]),
+            _overlaps(cut[1].start, cut[1].stop, sizes[1]),
+            _overlaps(cut[2].start, cut[2].stop, sizes[2]),
         )
-        shape = [part.stop - part.start for part in cut] + list(array.shape[3:])
-        frames = np.empty(shape, array.data_type)
-        buffer = np.empty(array.chunk_bytes, np.uint8)
-        decoded = buffer.view(array.data_type).reshape(array.chunks)
+        shape = (*[part.stop - part.start for part in cut], *array.shape[3:])
+        frames = np.empty(shape, self.dtype)
         for t, from_t, to_t in pairs:
             shard, first = self._shard(t // of_shard), t % of_shard * of_rows * of_columns
-            for (y, from_y, to_y), (x, from_x, to_x) in product(rows, columns):
-                content = shard.chunk(first + y * of_columns + x, buffer)
-                if content is buffer:
-                    chunk = decoded
-                else:
-                    chunk = content.view(array.data_type).reshape(array.chunks)
-                frames[to_t, to_y, to_x] = chunk[from_t, from_y, from_x]
+            proven = shard.proven
+            for y, from_y, to_y in rows:
+                for x, from_x, to_x in columns:
+                    number = first + y * of_columns + x
+                    chunk = proven.get(number)
+                    if chunk is None:
+                        chunk = shard.chunk(number)
+                    frames[to_t, to_y, to_x] = chunk[from_t, from_y, from_x]
         return frames
 
     def _shard(self, number: int) -> Shard:
@@ -189,7 +201,15 @@ class SealedArray:
             extents = checked_extents(data, self.metadata, number)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
-        return Shard(file, data, extents, self.checksums[number].tolist(), self.chain)
+        return Shard(
+            file=file,
+            content=np.frombuffer(data, np.uint8),
+            extents=extents,
+            checksums=self.checksums[number].tolist(),
+            chain=self.chain,
+            shape=self.metadata.chunks,
+            dtype=self.dtype,
+        )
 
 
 def readable_chain(array: ArrayMetadata) -> Chain | None:
@@ -255,50 +275,26 @@ def stored_chunks(array: ArrayMetadata, shard: int) -> NDArray[np.bool_]:
     return inside.reshape(-1)
 
 
-def decode_chunk(encoded: bytes, chain: Chain, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The bytes that a chunk of blosc or zstd stands for, in `buffer`, which they must fill.
+def decode_chunk(encoded: NDArray[np.uint8], decoded: NDArray[Any]) -> NDArray[Any]:
+    """What a chunk of blosc stands for, in `decoded`, which it must fill.
 
     What blosc stored because it could not be compressed is given where it lies.
 
     Raises:
-        ValueError: its header speaks of another length.
-        RuntimeError: the codec cannot decode it.
+        ValueError: its header speaks of another length (c-blosc, README_CHUNK_FORMAT).
+        RuntimeError: blosc cannot decode it.
     """
-    is_stored = False
-    if chain == "blosc":
-        announced, held, is_stored = _blosc_header(encoded)
-        if held != len(encoded):
-            raise ValueError(f"its header speaks of {held} encoded bytes, there are {len(encoded)}")
-    else:
-        announced = _zstd_size(encoded)
-    if announced != buffer.size:
-        raise ValueError(f"its header speaks of {announced} bytes, a chunk has {buffer.size}")
-    if is_stored and len(encoded) == BLOSC_HEADER.size + buffer.size:
-        return np.frombuffer(encoded, np.uint8, offset=BLOSC_HEADER.size)
-    (blosc if chain == "blosc" else zstd).decompress(encoded, buffer)
-    return buffer
-
-
-def _blosc_header(encoded: bytes) -> tuple[int, int, bool]:
-    """Decoded and encoded length, and whether that is a copy (c-blosc, README_CHUNK_FORMAT)."""
-    if len(encoded) < BLOSC_HEADER.size:
-        raise ValueError(f"{len(encoded)} bytes hold no header")
-    _, _, flags, _, announced, _, held = BLOSC_HEADER.unpack_from(encoded)
-    return announced, held, bool(flags & BLOSC_STORED)
-
-
-def _zstd_size(encoded: bytes) -> int:
-    """Decoded length as the frame header has it (RFC 8878, section 3.1.1.1)."""
-    if len(encoded) < 5 or encoded[:4] != b"\x28\xb5\x2f\xfd":
-        raise ValueError("it begins with no frame header")
-    descriptor = encoded[4]
-    is_single, size_flag = descriptor >> 5 & 1, descriptor >> 6
-    first = 5 + (0 if is_single else 1) + (0, 1, 2, 4)[descriptor & 3]
-    size_bytes = (is_single, 2, 4, 8)[size_flag]
-    if size_bytes == 0:
-        raise ValueError("its header does not speak of its length")
-    size = int.from_bytes(encoded[first : first + size_bytes], "little")
-    return size + 256 if size_bytes == 2 else size
+    if encoded.size < BLOSC_HEADER.size:
+        raise ValueError(f"{encoded.size} bytes hold no header")
+    _, _, flags, _, announced, _, held = BLOSC_HEADER.unpack_from(encoded.data)
+    if held != encoded.size:
+        raise ValueError(f"its header speaks of {held} encoded bytes, there are {encoded.size}")
+    if announced != decoded.nbytes:
+        raise ValueError(f"its header speaks of {announced} bytes, a chunk has {decoded.nbytes}")
+    if flags & BLOSC_STORED and held == BLOSC_HEADER.size + announced:
+        return encoded[BLOSC_HEADER.size :].view(decoded.dtype).reshape(decoded.shape)
+    blosc.decompress(encoded, decoded)
+    return decoded
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.degrade_blur import gaussian_weights
 from pipeline.degrade_codecs import jpeg_compression, video_compression
 from pipeline.degrade_draws import (
     MAX_FRAMES,
@@ -23,7 +24,6 @@ from pipeline.degrade_draws import (
     View,
     Window,
 )
-from pipeline.degrade_filters import gaussian_weights
 from pipeline.degrade_infrared import (
     bad_pixels,
     defocus,
@@ -58,7 +58,7 @@ from pipeline.degrade_visible import (
 from schemas import degradations as kinds
 from schemas.degradations import Degradation
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Raised whenever the same recipe gives other pixels; part of every clip's fingerprint."""
 
 STEPS: dict[type[kinds.Step], Callable[[Tensor, Any, StepDraw], Tensor]] = {
@@ -228,7 +228,7 @@ def _drawn(
     for position, step in enumerate(chain):
         place = f"{position}/{step.kind}"
         strength = draw.uniform(step.strength, f"{place}/strength")
-        is_taken = draw.uniform((0.0, 1.0), f"{place}/taken") < step.probability
+        is_taken = step.probability == 1 or draw.share(f"{place}/taken") < step.probability
         if strength > 0 and is_taken:
             steps.append((step, StepDraw(draw, place, strength, view)))
     return steps

@@ -19,9 +19,9 @@ MAX_FRAMES = 1 << 31
 """Rows, groups of columns and frames each have bits of their own in the counter of a draw."""
 
 HASH_STEP = 0x9E3779B97F4A7C15
-HASH_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
+HASH_FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 HASH_SHIFTS = (30, 27, 31)
-"""SplitMix64, its factors as signed 64-bit numbers: Steele, Lea, Flood, "Fast splittable
+"""SplitMix64: Steele, Lea, Flood, "Fast splittable
 pseudorandom number generators", OOPSLA 2014, figure 17 (variant 13 of Stafford's finalisers)."""
 
 DRAWS_A_HASH = 4
@@ -29,6 +29,9 @@ DRAWS_A_HASH = 4
 
 RANKS = 1 << 16
 """Values of a draw; a share of pixels is met to 1/65,536."""
+
+NORMALS_A_HASH = 8
+"""Normal draws taken from one hash of 64 bits, for eight neighbouring columns, in four pairs."""
 
 NORMAL_UNIT = 1 << 12
 """A normal draw is one of 65,536 quantiles (at most 4.3 sigma) in steps of 1/4096 sigma."""
@@ -62,7 +65,7 @@ class DegradationDraw:
     def uniform(self, bounds: tuple[float, float], place: str) -> float:
         """A number between the bounds, one a clip."""
         low, high = bounds
-        return low + (high - low) * self.share(place)
+        return low if low == high else low + (high - low) * self.share(place)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,9 @@ class StepDraw:
 def ranks(key: int, grid: Grid) -> Tensor:
     """Whole numbers below 65,536, evenly drawn, each a function of (key, frame, y, x) alone.
 
+    Four columns share a hash; its 16-bit quarters, lowest first (as little-endian machines lay
+    them out, which all that torch is released for are), are four draws.
+
     Args:
         key: names the set of draws; 64 bits.
         grid: of T frames, h rows and w columns.
@@ -144,7 +150,8 @@ def ranks(key: int, grid: Grid) -> Tensor:
     Returns:
         int32, shape (T, h, w).
     """
-    drawn = line_ranks(lines(key, grid), grid)
+    drawn, skipped = _words(lines(key, grid), grid, DRAWS_A_HASH)
+    drawn = drawn[:, skipped : skipped + grid.width].to(torch.int32)
     return drawn.view(len(grid.frames), grid.height, grid.width)
 
 
@@ -155,22 +162,15 @@ def lines(key: int, grid: Grid) -> NDArray[np.uint64]:
     return ((frames + rows) * np.uint64(HASH_STEP) + np.uint64(key)).ravel()
 
 
-def line_ranks(starts: NDArray[np.uint64], grid: Grid) -> Tensor:
-    """Ranks along the grid's columns, int32, shape (lines, w).
+def _words(starts: NDArray[np.uint64], grid: Grid, columns_a_hash: int) -> tuple[Tensor, int]:
+    """The 16-bit quarters of all hashes that a grid's columns touch, uint16, shape (lines, words).
 
-    Four columns share a hash; its 16-bit quarters, lowest first (as little-endian machines lay
-    them out, which all that torch is released for are), are four draws.
-
-    Args:
-        starts: of lines, which may belong to several keys.
-        grid: whose columns and device are used.
+    Also tells how many of the first hash's columns lie left of the grid.
     """
-    first, last = grid.x // DRAWS_A_HASH, (grid.x + grid.width - 1) // DRAWS_A_HASH
+    first, last = grid.x // columns_a_hash, (grid.x + grid.width - 1) // columns_a_hash
     groups = np.arange(first, last + 1, dtype=np.uint64) * np.uint64(HASH_STEP)
     state = _signed(starts, grid.device)[:, None] + _signed(groups, grid.device)
-    drawn = mixed(state).view(torch.uint16)  # (lines, 4 * groups)
-    skipped = grid.x - first * DRAWS_A_HASH
-    return drawn[:, skipped : skipped + grid.width].to(torch.int32)
+    return mixed(state).view(torch.uint16), grid.x - first * columns_a_hash
 
 
 def _signed(numbers: NDArray[np.uint64], device: torch.device) -> Tensor:
@@ -178,33 +178,80 @@ def _signed(numbers: NDArray[np.uint64], device: torch.device) -> Tensor:
 
 
 def normal_draws(key: int, grid: Grid) -> Tensor:
-    """Standard normal draws in units of 1/4096, int32, shape (T, h, w)."""
-    return drawn_from(normal_quantiles(grid.device), ranks(key, grid))
+    """Standard normal draws in units of 1/4096, int16, shape (T, h, w)."""
+    drawn = line_normals(lines(key, grid), grid)
+    return drawn.view(len(grid.frames), grid.height, grid.width)
 
 
-def drawn_from(table: Tensor, drawn: Tensor) -> Tensor:
-    """The entry of `table` (65,536,) that each rank draws."""
-    return table.index_select(0, drawn.flatten()).view(drawn.shape)
+def line_normals(starts: NDArray[np.uint64], grid: Grid) -> Tensor:
+    """Normal draws along the grid's columns in units of 1/4096, int16, shape (lines, w).
+
+    Eight columns share a hash, each of whose 16-bit quarters draws one of `normal_pairs`.
+
+    Args:
+        starts: of lines, which may belong to several keys.
+        grid: whose columns and device are used.
+    """
+    drawn, skipped = _words(starts, grid, NORMALS_A_HASH)
+    pairs = normal_pairs(grid.device).index_select(0, as_type(drawn, torch.int32).flatten())
+    normals = pairs.view(torch.int16).view(len(starts), -1)
+    return normals[:, skipped : skipped + grid.width]
+
+
+def as_type(numbers: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of another type, contiguous."""
+    made = torch.empty(numbers.shape, dtype=dtype, device=numbers.device)
+    put(made, numbers)
+    return made
+
+
+def put(target: Tensor, source: Tensor) -> None:
+    """Copy between types, fractions cut off; numpy does it two to eight times as fast as torch."""
+    if target.device.type == "cpu":
+        np.copyto(target.numpy(), source.numpy(), casting="unsafe")
+    else:
+        target.copy_(source)
 
 
 def mixed(state: Tensor) -> Tensor:
     """The SplitMix64 hash of each 64-bit number; overwrites `state`."""
-    shifted = torch.empty_like(state)  # one for all: memory that is new costs more than the hash
+    if state.device.type != "cpu":
+        return mixed_signed(state)
+    hashed = state.numpy().view(np.uint64)  # of which numpy multiplies twice as many as torch
+    shifted = np.empty_like(hashed)  # one for all: memory that is new costs more than the hash
+    for shift, factor in zip(HASH_SHIFTS, (*HASH_FACTORS, 1), strict=True):
+        np.right_shift(hashed, shift, out=shifted)
+        hashed ^= shifted
+        if factor != 1:
+            hashed *= np.uint64(factor)
+    return state
+
+
+def mixed_signed(state: Tensor) -> Tensor:
+    """The same on any device, whose torch has no unsigned numbers of 64 bits."""
     for shift, factor in zip(HASH_SHIFTS, (*HASH_FACTORS, 1), strict=True):
         # int64 is shifted with its sign: the mask makes it the shift of an unsigned number
-        torch.bitwise_right_shift(state, shift, out=shifted)
-        state ^= shifted.bitwise_and_((1 << (64 - shift)) - 1)
+        state ^= (state >> shift).bitwise_and_((1 << (64 - shift)) - 1)
         if factor != 1:
-            state *= factor
+            state *= factor - (factor >> 63 << 64)
     return state
 
 
 @cache
-def normal_quantiles(device: torch.device) -> Tensor:
-    """Normal quantiles in units of 1/4096, int32, shape (65536,), mirrored about zero."""
+def normal_pairs(device: torch.device) -> Tensor:
+    """Pairs of normal draws in units of 1/4096, int16 side by side in int32, shape (65536,).
+
+    A word's upper byte says in which 1/256 of the distribution the first draw lies, its lower byte
+    the same of the second, so the two are independent to a 1/256; where inside it, the other's
+    byte says, its bits turned round so that neighbouring parts of one are scattered over the other.
+    Each draw alone takes every one of 65,536 quantiles, mirrored about zero, exactly once.
+    """
     probability = (torch.arange(RANKS // 2, dtype=torch.float64) + 0.5) / RANKS
-    lower = torch.special.ndtri(probability).mul(NORMAL_UNIT).round().to(torch.int32)
-    return torch.cat([lower, -lower.flip(0)]).to(device)
+    lower = torch.special.ndtri(probability).mul(NORMAL_UNIT).round().to(torch.int16)
+    quantiles = torch.cat([lower, -lower.flip(0)])
+    turned = torch.tensor([int(f"{byte:08b}"[::-1], 2) for byte in range(256)])
+    first = quantiles.view(256, 256)[:, turned]
+    return torch.stack([first, first.T], dim=-1).view(torch.int32).flatten().to(device)
 
 
 def rank_below(share: float) -> int:

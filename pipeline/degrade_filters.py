@@ -1,51 +1,28 @@
 """Exact filters of 8-bit frames: no shape, thread or order of summation can move a grey level.
 
 Sums are of integers, in int32 or in float32 below 2**24, where every sum is exact. One rounding
-rule holds throughout: to the nearest grey level, halves upwards, then held within 0..255. (Between
-the passes of a blur, halves of 1/32 level go to the even side.)
+rule holds throughout: to the nearest grey level, halves upwards, then held within 0..255.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.degrade_draws import (
-    NORMAL_UNIT,
-    Window,
-    drawn_from,
-    normal_quantiles,
-)
+from pipeline.degrade_draws import NORMAL_UNIT, Window, as_type, put
 
 SIGMA_UNIT = 1 << 8
-"""Noise is drawn for the sigma's nearest 1/256 grey level. Recipes stop at 64 levels; a draw in
-units of 1 / (NORMAL_UNIT * SIGMA_UNIT) then stays below 2**29."""
-
-NOISE_UNIT = 1 << 5
-"""Noise is added in steps of 1/32 grey level: a grey level and two draws of 4.3 sigmas of 64 levels
-then fit int16, of which a processor adds twice as many at once as of int32."""
-
-NOISE_SHIFT = (NORMAL_UNIT * SIGMA_UNIT // NOISE_UNIT).bit_length() - 1
+"""Noise is drawn for the sigma's nearest 1/256 grey level. Recipes stop at 64 levels, so a draw in
+units of 1 / (NORMAL_UNIT * SIGMA_UNIT) levels stays below 2**29, and a level and two draws fit
+int32."""
 
 KERNEL_UNIT = 1 << 11
-"""A kernel's weights are multiples of 1/2048: 8 bits of pixel, 5 bits of BETWEEN_UNIT and 11 bits
-of weight are the 24 bits of which float32 holds every sum exactly."""
-
-BETWEEN_UNIT = 1 << 5
-"""Between its two passes a blur keeps 1/32 grey level."""
-
-KERNEL_REACH_SIGMAS = 5
-"""Weights further out are below half of 1/2048 for every sigma, so they round to nothing."""
+"""Kernels' weights are multiples of 1/2048, but those of narrow blurs."""
 
 DISC_PARTS = 16
 """A disc's share of a pixel is counted on 16 x 16 points of it."""
-
-BAND_PIXELS = 32
-"""Rows or columns that one product of a blur makes: fewer make calls that are too small, more
-make most of the band matrix zeros."""
 
 GAIN_UNIT = 1 << 10
 """Gains that differ from pixel to pixel are multiples of 1/1024."""
@@ -68,40 +45,29 @@ def looked_up(frames: Tensor, table: Tensor) -> Tensor:
     return table.index_select(0, frames.flatten().to(torch.int32)).view(frames.shape)
 
 
-def noise_steps(draws: Tensor) -> Tensor:
-    """Draws times a sigma, int32 in 1 / (NORMAL_UNIT * SIGMA_UNIT) levels, as NOISE_UNITs, int16.
-
-    Overwrites `draws`.
-    """
-    draws += 1 << NOISE_SHIFT >> 1
-    draws >>= NOISE_SHIFT
-    return draws.to(torch.int16)
+def sigma_units(sigma_levels: float) -> int:
+    """A sigma of at most 64 grey levels as `with_noise` takes it."""
+    return rounded(sigma_levels * SIGMA_UNIT)
 
 
-def noise_offsets(drawn: Tensor, sigma_levels: float) -> Tensor:
-    """Normal noise in NOISE_UNITs, int16, that ranks draw.
-
-    The quantiles are scaled before they are drawn from, unless fewer are drawn than there are.
-    """
-    quantiles, sigma = normal_quantiles(drawn.device), rounded(sigma_levels * SIGMA_UNIT)
-    if drawn.numel() < quantiles.numel():
-        return noise_steps(drawn_from(quantiles, drawn).mul_(sigma))
-    return drawn_from(noise_steps(quantiles * sigma), drawn)
-
-
-def with_noise(frames: Tensor, *offsets: Tensor) -> Tensor:
-    """Frames plus offsets in NOISE_UNITs.
+def with_noise(frames: Tensor, *noises: tuple[Tensor, int | Tensor]) -> Tensor:
+    """Frames plus normal noise.
 
     Args:
         frames: uint8, shape (T, C, h, w).
-        offsets: int16, broadcasting against (T, C, h, w); at most two.
+        noises: at most two, of draws and their sigma: int16 in units of 1 / NORMAL_UNIT, and one
+            number in units of 1 / SIGMA_UNIT levels or int32; all broadcast against (T, C, h, w).
     """
-    levels = frames.to(torch.int16).mul_(NOISE_UNIT)
-    for offset in offsets:
-        levels += offset
-    levels += NOISE_UNIT // 2
-    levels >>= NOISE_UNIT.bit_length() - 1
-    return levels.clamp_(0, 255).to(torch.uint8)
+    unit = NORMAL_UNIT * SIGMA_UNIT
+    levels, half = as_type(frames, torch.int32), torch.tensor(unit // 2, dtype=torch.int32)
+    torch.add(half.to(frames.device), levels, alpha=unit, out=levels)
+    for draws, sigma in noises:
+        if isinstance(sigma, int):
+            levels.add_(as_type(draws, torch.int32), alpha=sigma)
+        else:
+            levels += as_type(draws, torch.int32).mul_(sigma)
+    levels >>= unit.bit_length() - 1
+    return as_type(levels.clamp_(0, 255), torch.uint8)
 
 
 def with_gain(frames: Tensor, gains: Tensor, level: int = 0) -> Tensor:
@@ -114,22 +80,6 @@ def with_gain(frames: Tensor, gains: Tensor, level: int = 0) -> Tensor:
     """
     scaled = (frames.to(torch.int32) - level) * gains + GAIN_UNIT // 2
     return (level + (scaled >> (GAIN_UNIT.bit_length() - 1))).clamp_(0, 255).to(torch.uint8)
-
-
-def gaussian_weights(sigma_px: float) -> tuple[int, ...]:
-    """A sampled Gaussian as whole numbers that add up to 2048; odd in length, no zeros outside.
-
-    Args:
-        sigma_px: standard deviation, pixels, from 0 (which gives the kernel that changes nothing).
-    """
-    if sigma_px == 0:
-        return (KERNEL_UNIT,)
-    distances = [i / sigma_px for i in range(math.ceil(KERNEL_REACH_SIGMAS * sigma_px) + 1)]
-    heights = [math.exp(-0.5 * distance * distance) for distance in distances]
-    total = 2 * sum(heights) - heights[0]
-    side = [round(KERNEL_UNIT * height / total) for height in heights[1:]]
-    side = [weight for weight in side if weight > 0]
-    return (*reversed(side), KERNEL_UNIT - 2 * sum(side), *side)
 
 
 def disc_weights(radius_px: float) -> Tensor:
@@ -159,81 +109,6 @@ def whole_kernel(heights: Sequence[Sequence[float]]) -> Tensor:
     return kernel
 
 
-def blur(frames: Tensor, weights: Sequence[int], window: Window) -> Tensor:
-    """Frames blurred along y, then along x; beyond the whole frame's edges they are mirrored.
-
-    Where the block ends inside the frame, its outermost pixels, as many as the weights reach, lack
-    context and are left as they are. Both passes are products with a band matrix, a few rows or
-    columns at a time: with the copies that they need, on a CPU twice as fast as torch's depth-wise
-    convolution, to which kornia's filters come down.
-
-    Args:
-        frames: uint8, shape (T, C, h, w).
-        weights: symmetric, not negative, adding up to 2048.
-        window: where they lie in the whole frame.
-    """
-    reach = len(weights) // 2
-    if reach == 0:
-        return frames
-    height, width = frames.shape[-2:]
-    above, below = _mirrored_px(reach, window.y, height, window.frame_height)
-    left, right = _mirrored_px(reach, window.x, width, window.frame_width)
-    rows = max(0, height + above + below - 2 * reach)
-    columns = max(0, width + left + right - 2 * reach)
-    if rows * columns == 0:
-        return frames
-    image = _by_rows(frames, (above, below), (left, right))  # (h', T, C, w')
-    band = _band(weights, image)
-    with torch.autocast(frames.device.type, enabled=False):
-        image = _along_rows(image, band / (KERNEL_UNIT // BETWEEN_UNIT), rows).round_()
-        image = _along_columns(image, band / (KERNEL_UNIT * BETWEEN_UNIT), columns).add_(0.5)
-    y, x = slice(reach - above, reach - above + rows), slice(reach - left, reach - left + columns)
-    made = torch.empty_like(frames, memory_format=torch.contiguous_format)
-    _put(made[..., y, x], image.permute(1, 2, 0, 3))
-    for part in (slice(None, y.start), slice(y.stop, None)):
-        _put(made[:, :, part], frames[:, :, part])
-    for part in (slice(None, x.start), slice(x.stop, None)):
-        _put(made[..., y, part], frames[..., y, part])
-    return made
-
-
-def _mirrored_px(reach: int, first: int, size: int, whole: int) -> tuple[int, int]:
-    """Pixels to be mirrored before and after a side of the block: none where it is cut."""
-    return (reach if first == 0 else 0), (reach if first + size == whole else 0)
-
-
-def _band(weights: Sequence[int], like: Tensor) -> Tensor:
-    """What takes BAND_PIXELS and the weights' reach around them to those pixels filtered."""
-    size = BAND_PIXELS + len(weights) - 1
-    # every row is the one above moved on by one, so the rows are one long text cut into pieces
-    text = np.zeros((BAND_PIXELS, size + 1))
-    text[:, : len(weights)] = weights
-    band = text.ravel()[: BAND_PIXELS * size].reshape(BAND_PIXELS, size)
-    return torch.from_numpy(band).to(like)
-
-
-def _along_rows(image: Tensor, band: Tensor, rows: int) -> Tensor:
-    """The filter along the first axis of (h', T, C, w'), giving `rows`."""
-    reach, flat = band.shape[1] - band.shape[0], image.flatten(1)
-    made = flat.new_empty(rows, flat.shape[1])
-    for start in range(0, rows, BAND_PIXELS):
-        size = min(BAND_PIXELS, rows - start)
-        seen = flat[start : start + size + reach]
-        torch.mm(band[:size, : size + reach], seen, out=made[start : start + size])
-    return made.view(rows, *image.shape[1:])
-
-
-def _along_columns(image: Tensor, band: Tensor, columns: int) -> Tensor:
-    """The filter along the last axis of (h, T, C, w'), giving `columns`."""
-    reach, flat = band.shape[1] - band.shape[0], image.flatten(0, 2)
-    made = flat.new_empty(flat.shape[0], columns)
-    for start in range(0, columns, BAND_PIXELS):
-        size = min(BAND_PIXELS, columns - start)
-        seen = flat[:, start : start + size + reach]
-        torch.mm(seen, band[:size, : size + reach].T, out=made[:, start : start + size])
-    return made.view(*image.shape[:3], columns)
-
-
 def filtered(frames: Tensor, kernels: Tensor) -> Tensor:
     """Frames filtered by a kernel each, mirrored beyond the edges.
 
@@ -242,7 +117,7 @@ def filtered(frames: Tensor, kernels: Tensor) -> Tensor:
         kernels: int32, not negative, adding up to 2048; shape (T, rows, columns), odd sizes.
     """
     _, rows, columns = kernels.shape
-    image = _by_rows(frames, (rows // 2,) * 2, (columns // 2,) * 2).permute(1, 2, 0, 3)
+    image = by_rows(frames, (rows // 2,) * 2, (columns // 2,) * 2).permute(1, 2, 0, 3)
     image = image.flatten(0, 1)[None]  # (1, T*C, h', w')
     each = (kernels.to(image) / KERNEL_UNIT)[:, None]
     each = each.repeat_interleave(frames.shape[1], 0)  # (T*C, 1, rows, columns)
@@ -252,7 +127,7 @@ def filtered(frames: Tensor, kernels: Tensor) -> Tensor:
     return image.to(torch.uint8).view(frames.shape)
 
 
-def _by_rows(frames: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+def by_rows(frames: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     """Frames as (h', T, C, w') in the type of exact sums, with so many mirrored before and after.
 
     The edge pixels themselves are not repeated.
@@ -263,17 +138,30 @@ def _by_rows(frames: Tensor, rows: tuple[int, int], columns: tuple[int, int]) ->
         dtype=_exact_type(frames.device),
         device=frames.device,
     )
-    inner = image[rows[0] : rows[0] + height, ..., columns[0] : columns[0] + width]
-    _put(inner, frames.permute(2, 0, 1, 3))
-    for turned, size, (before, after) in (
-        (image, height, rows),
-        (image.movedim(-1, 0), width, columns),
-    ):
-        if before or after:
-            source = _mirrored(size, before, after).to(frames.device) + before
-            turned[:before] = turned[source[:before]]
-            turned[before + size :] = turned[source[before + size :]]
+    put_mirrored(image.permute(1, 2, 0, 3), frames, rows, columns)
     return image
+
+
+def put_mirrored(
+    image: Tensor, frames: Tensor, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    """Copy frames (T, C, h, w) into (T, C, h', w'), with so many mirrored before and after."""
+    height, width = frames.shape[-2:]
+    put(image[..., rows[0] : rows[0] + height, columns[0] : columns[0] + width], frames)
+    for axis, size, (before, after) in ((2, height, rows), (3, width, columns)):
+        if before or after:
+            source = _mirrored(size, before, after) + before
+            turned = image.movedim(axis, 0)
+            for part in (slice(None, before), slice(before + size, None)):
+                put(turned[part], turned[source[part].to(image.device)])
+
+
+def laid_out(memory: Tensor, frames: Tensor, height: int, width: int) -> Tensor:
+    """Memory as (T, C, height, width), with channels last where `frames` (T, C, h, w) have them."""
+    count, channels = frames.shape[:2]
+    if frames.stride(1) == 1:
+        return memory.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return memory.view(count, channels, height, width)
 
 
 def _exact_type(device: torch.device) -> torch.dtype:
@@ -289,14 +177,6 @@ def _exact_type(device: torch.device) -> torch.dtype:
         else [cpu.matmul.fp32_precision, cpu.conv.fp32_precision]
     )
     return torch.float32 if set(used) <= {"none", "ieee"} else torch.float64
-
-
-def _put(target: Tensor, source: Tensor) -> None:
-    """Copy between types, fractions cut off; numpy does it two to eight times as fast as torch."""
-    if target.device.type == "cpu":
-        np.copyto(target.numpy(), source.numpy(), casting="unsafe")
-    else:
-        target.copy_(source)
 
 
 def _mirrored(size: int, before: int, after: int) -> Tensor:

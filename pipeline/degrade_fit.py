@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.degrade_blur import blur, gaussian_weights
 from pipeline.degrade_draws import Window
-from pipeline.degrade_filters import blur, gaussian_weights
 from schemas.base import StrictModel
 from schemas.degradations import GainAndOffset, GaussianBlur, StripeNoise, TonePoints
 

@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.degrade_draws import StepDraw, line_ranks, lines, rank_below, ranks
+from pipeline.degrade_blur import blur, gaussian_weights
+from pipeline.degrade_draws import StepDraw, line_normals, lines, normal_draws, rank_below, ranks
 from pipeline.degrade_filters import (
-    blur,
     disc_weights,
     filtered,
-    gaussian_weights,
     in_blocks,
     level_table,
     looked_up,
-    noise_offsets,
     rounded,
+    sigma_units,
     with_noise,
 )
 from pipeline.degrade_timing import shown
@@ -42,20 +41,21 @@ def stripe_noise(frames: Tensor, step: StripeNoise, drawn: StepDraw) -> Tensor:
     """White noise new in every frame, and a column pattern that stays."""
     grid, top = drawn.view.grid(frames), replace(drawn.view.still(frames), y=0, height=1)
     starts = np.concatenate([lines(drawn.key("white"), grid), lines(drawn.key("stripes"), top)])
-    found = line_ranks(starts, grid)  # of both at once, since a call costs as much as 3,000 draws
+    found = line_normals(starts, grid)  # of both at once, since a call costs as much as 3,000 draws
     white = found[:-1].view(len(frames), 1, grid.height, grid.width)
     return with_noise(
         frames,
-        noise_offsets(white, drawn.scaled(step.white_sigma_levels, "white-sigma")),
-        noise_offsets(found[-1:], drawn.scaled(step.stripe_sigma_levels, "stripe-sigma")),
+        (white, sigma_units(drawn.scaled(step.white_sigma_levels, "white-sigma"))),
+        (found[-1:], sigma_units(drawn.scaled(step.stripe_sigma_levels, "stripe-sigma"))),
     )
 
 
 def row_noise(frames: Tensor, step: RowNoise, drawn: StepDraw) -> Tensor:
     """An offset a row, new in every frame."""
     left = replace(drawn.view.grid(frames), x=0, width=1)
-    found = ranks(drawn.key("rows"), left)[:, None]
-    return with_noise(frames, noise_offsets(found, drawn.scaled(step.sigma_levels, "sigma")))
+    found = normal_draws(drawn.key("rows"), left)[:, None]
+    sigma = sigma_units(drawn.scaled(step.sigma_levels, "sigma"))
+    return with_noise(frames, (found, sigma))
 
 
 def low_contrast(frames: Tensor, step: LowContrast, drawn: StepDraw) -> Tensor:
@@ -71,12 +71,12 @@ def fixed_pattern_drift(frames: Tensor, step: FixedPatternDrift, drawn: StepDraw
     phase = int(drawn.at("phase", 0) * step.period_frames)
     ages = [(index + phase) % step.period_frames for index in drawn.view.indices]
     corrections = [(index + phase) // step.period_frames for index in drawn.view.indices]
-    pattern = ranks(drawn.key("pattern"), replace(drawn.view.grid(frames), frames=corrections))
-    offsets = [
-        noise_offsets(found, sigma_levels * age / step.period_frames)
-        for found, age in zip(pattern[:, None], ages, strict=True)
-    ]
-    drifted = with_noise(frames, torch.stack(offsets))
+    pattern = normal_draws(
+        drawn.key("pattern"), replace(drawn.view.grid(frames), frames=corrections)
+    )
+    sigmas = [sigma_units(sigma_levels * age / step.period_frames) for age in ages]
+    sigma = torch.tensor(sigmas, dtype=torch.int32, device=frames.device).view(-1, 1, 1, 1)
+    drifted = with_noise(frames, (pattern[:, None], sigma))
     closed = round(step.shutter_frames * drawn.strength)
     sources = [
         index - age - 1 if age < closed and correction > 0 else index

@@ -15,12 +15,11 @@ from torch import Tensor
 from pipeline.degrade_draws import StepDraw, normal_draws, rank_below, ranks
 from pipeline.degrade_filters import (
     GAIN_UNIT,
-    SIGMA_UNIT,
     filtered,
     level_table,
     looked_up,
-    noise_steps,
     rounded,
+    sigma_units,
     whole_kernel,
     with_gain,
     with_noise,
@@ -68,13 +67,13 @@ def low_light(frames: Tensor, step: LowLight, drawn: StepDraw) -> Tensor:
         _shot_sigma_levels(to_light(level) * share, step.electrons_at_white, read_sigma_levels)
         for level in range(256)
     ]
-    table = torch.tensor([rounded(min(64.0, drawn.strength * s) * SIGMA_UNIT) for s in sigmas])
+    table = torch.tensor([sigma_units(min(64.0, drawn.strength * s)) for s in sigmas])
     sigma = table.to(torch.int32).to(frames.device)[frames.to(torch.int64)]
     grid = drawn.view.grid(frames)
     noise = torch.stack(
         [normal_draws(drawn.key(f"noise-{n}"), grid) for n in range(frames.shape[1])], dim=1
     )
-    return with_noise(dark, noise_steps(noise.mul_(sigma)))
+    return with_noise(dark, (noise, sigma))
 
 
 def _shot_sigma_levels(light: float, electrons_at_white: float, read_sigma_levels: float) -> float:

@@ -58,9 +58,9 @@ def diff_releases(old: Release, new: Release) -> ReleaseDiff:
     common = sorted(before.clips.keys() & after.clips.keys())
     pairs = [(before.clips[name], after.clips[name]) for name in common]
     changed = [
-        _changed_clip(one, other, [*rigs.get(other.rig, ()), *shared])
+        _changed_clip(one, other, differing, [*rigs.get(other.rig, ()), *shared])
         for one, other in pairs
-        if not _is_same(one, other)
+        if (differing := _differing(one, other))
     ]
     added = [
         _lone_clip(after.clips[name], before, rigs, shared, is_new=True)
@@ -193,6 +193,8 @@ def _told_rejection(rejection: Rejection | None) -> str | None:
 
 def _differing(one: ReleaseClip, other: ReleaseClip) -> list[str]:
     """Fields that differ, of those that both clips noted."""
+    if one == other:
+        return []
     unknown = () if one.sources and other.sources else NOTED
     return [
         name
@@ -201,20 +203,18 @@ def _differing(one: ReleaseClip, other: ReleaseClip) -> list[str]:
     ]
 
 
-def _is_same(one: ReleaseClip, other: ReleaseClip) -> bool:
-    return one == other or not _differing(one, other)
-
-
-def _changed_clip(one: ReleaseClip, other: ReleaseClip, shared: Sequence[Change]) -> ClipDiff:
+def _changed_clip(
+    one: ReleaseClip, other: ReleaseClip, differing: Sequence[str], shared: Sequence[Change]
+) -> ClipDiff:
     """Why a clip is not what it was.
 
     Args:
         one: as it was.
         other: as it is.
+        differing: the fields that differ.
         shared: what it depends on together with other clips, and is otherwise.
     """
-    differing = _differing(one, other)
-    why = _declared_changes(one, other)
+    why = _declared_changes(one, other, differing)
     declared = [change.what for change in why]
     is_explained = bool(set(declared) - {"split"})
     if "fingerprint" in differing:
@@ -233,12 +233,14 @@ def _changed_clip(one: ReleaseClip, other: ReleaseClip, shared: Sequence[Change]
     )
 
 
-def _declared_changes(one: ReleaseClip, other: ReleaseClip) -> list[Change]:
-    """What the catalog says otherwise of two clips of one recording."""
+def _declared_changes(
+    one: ReleaseClip, other: ReleaseClip, differing: Sequence[str]
+) -> list[Change]:
+    """What the catalog says otherwise of two clips of one recording, of the fields that differ."""
     given = {*DECLARED, *(name for name in DECLARABLE if name in (*one.declared, *other.declared))}
-    differing = [name for name in _differing(one, other) if name in given]
-    old, new = (clip.model_dump(mode="json", include=set(differing)) for clip in (one, other))
-    return [Change(kind="declared", what=name, old=old[name], new=new[name]) for name in differing]
+    names = [name for name in differing if name in given]
+    old, new = (clip.model_dump(mode="json", include=set(names)) for clip in (one, other))
+    return [Change(kind="declared", what=name, old=old[name], new=new[name]) for name in names]
 
 
 def _source_changes(one: ReleaseClip, other: ReleaseClip) -> Iterator[Change]:
@@ -270,7 +272,8 @@ def _lone_clip(
     depends = [*rigs.get(clip.rig, ()), *shared]
     if siblings:  # the recording was cut otherwise
         ordered = (siblings[0], clip) if is_new else (clip, siblings[0])
-        why = [*_source_changes(*ordered), *_declared_changes(*ordered), *depends]
+        declared = _declared_changes(*ordered, _differing(*ordered))
+        why = [*_source_changes(*ordered), *declared, *depends]
         if not why:
             what = f"cut of {recording}"
             why = [_lone_change("unexplained", what, (None, clip.clip), is_new=is_new)]

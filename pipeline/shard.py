@@ -39,7 +39,7 @@ from schemas.errors import ShardError, WorkspaceError
 from schemas.facts import ClipFacts, IngestFacts, RegisterFacts, ShardFacts, SyncFacts
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
 mapping, the geometry, the degradations, or the store's writer."""
 

@@ -24,7 +24,7 @@ from schemas.errors import SyncError, WorkspaceError
 from schemas.facts import IngestFacts, StreamFacts, SyncFacts
 from schemas.recipe import SyncRecipe
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Raised with any change that moves a number below."""
 
 
@@ -202,7 +202,15 @@ def run_sync(plan: RecordingPlan, workspace: Workspace) -> SyncFacts:
             motion_of(signals, "infrared", upstream.infrared),
             motion_of(signals, "visible", upstream.visible),
             plan.recipe.sync,
-            lambda: run_resting_view(plan, upstream),
+            lambda clock: run_resting_view(
+                plan,
+                upstream,
+                {
+                    "infrared": signals["infrared_times_s"].astype(np.float64),
+                    "visible": signals["visible_times_s"].astype(np.float64),
+                },
+                clock,
+            ),
         )
     pairs = _usable_pairs(signals, fit, plan.recipe.sync)
     facts = SyncFacts(

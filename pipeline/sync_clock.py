@@ -43,8 +43,9 @@ LINE_ROUNDS = 10
 BIWEIGHT = 4.685
 """Tukey's constant: 95 % efficient where all blocks scatter alike (Beaton and Tukey, 1974)."""
 
-Resting = Callable[[], View | None]
-"""Gives the view as what rests before both cameras tells it; None: it does not."""
+Resting = Callable[[Clock], View | None]
+"""Gives the view as walls and trees before both cameras tell it, at the instants that a clock holds
+for the same; None: they do not."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def estimate_clock(
     Regional motion of both cameras is slid over each other, through every view that one camera may
     have of the other's image; where they agree best, view and clock are refined together. Motion
     alone cannot tell a later instant from a view further along a street on which all walk at one
-    pace: where it leaves doubt, the view is asked of what rests. Drift is used only where it is
+    pace: where it leaves doubt, the view is asked of what rests, in frames of the instants that
+    motion holds for the same. Drift is used only where it is
     certain.
 
     Args:
@@ -117,9 +119,10 @@ def estimate_clock(
     here, there = movement_of(infrared, "infrared"), movement_of(visible, "visible")
     start = by_motion(here, there, recipe)
     if start.confidence < recipe.min_confidence and resting is not None:
-        view = resting()
+        view = resting(start.clock)
         if view is not None:
-            start = max(start, through_view(here, there, view, recipe), key=_confidence)
+            frame_s = max(here.period_s, there.period_s)
+            start = settled(start, through_view(here, there, view, recipe), frame_s)
     if start.confidence < recipe.min_confidence:
         raise SyncError(
             f"the best offset, {start.clock.offset_s:.3f} s, has a confidence of "
@@ -131,8 +134,22 @@ def estimate_clock(
     return ClockFit(offset_s, drift * 1e6, start.confidence, evidence)
 
 
-def _confidence(start: Start) -> float:
-    return start.confidence
+def settled(freely: Start, shown: Start, frame_s: float) -> Start:
+    """The better of two answers, or, where they are one and the same, what both say together.
+
+    Each confidence is read as the chance that its answer is no coincidence, so that of both is
+    1 - (1 - a)(1 - b). The motion is the same, but the one search chose its view to suit it, while
+    the other was given the view by what rests, which also proves that both cameras film one scene.
+
+    Args:
+        freely: by motion alone.
+        shown: through the view that what rests tells.
+        frame_s: of the slower camera; right answers lie no further apart, coincidences mostly do.
+    """
+    if abs(freely.clock.offset_s - shown.clock.offset_s) > frame_s:
+        return max(freely, shown, key=lambda start: start.confidence)
+    doubt = (1 - freely.confidence) * (1 - shown.confidence)
+    return replace(shown, confidence=1 - doubt)
 
 
 def _evidence(

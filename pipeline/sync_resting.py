@@ -1,18 +1,24 @@
-"""The view as what rests before both cameras tells it, for clocks that motion leaves in doubt.
+"""The view as walls and trees before both cameras tell it, for clocks that motion leaves in doubt.
 
-Walls and trees stand still before a rig that does: frames of any instants show them alike.
+Frames of the same instants show them alike; before a rig that stands still, frames of any do. So
+they are taken from the instants that motion, though in doubt, holds for the same: where it is
+wrong and the rig moves, registration refuses.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.register import undistorted_levels
 from pipeline.register_estimate import estimate_homography
+from pipeline.sync_fit import Clock
+from pipeline.sync_motion import Signal
 from pipeline.sync_views import View
 from pipeline.video_files import Band, read_frames_at
 from schemas.catalog import RecordingPlan
 from schemas.errors import RegisterError
-from schemas.facts import IngestFacts
+from schemas.facts import IngestFacts, StreamFacts
 
 EDGE = 0.4
 """Parts of the image from its centre at which the view is read off a homography."""
@@ -40,18 +46,58 @@ def view_through(
     return View().moved((found - np.eye(3)[:2]).ravel())
 
 
-def run_resting_view(plan: RecordingPlan, facts: IngestFacts) -> View | None:
-    """The view that the recording declares, or that its resting scene tells; None: neither does.
+def frames_at_once(
+    infrared_times_s: Signal, visible_times_s: Signal, clock: Clock, count: int
+) -> tuple[list[int], list[int]]:
+    """Frames of both cameras at the same instants, in the middles of equal parts of their overlap.
+
+    Args:
+        infrared_times_s: instants on the infrared clock, increasing, (T,).
+        visible_times_s: instants on the visible clock, increasing, (U,).
+        clock: how the two relate; they overlap by it.
+        count: pairs of frames wanted; fewer where the overlap has fewer.
+    """
+    there_s = clock.visible_s(infrared_times_s)
+    shared = np.flatnonzero((there_s >= visible_times_s[0]) & (there_s <= visible_times_s[-1]))
+    parts = min(count, shared.size)
+    here = shared[((np.arange(parts) + 0.5) * shared.size / max(parts, 1)).astype(np.int64)]
+    apart_s = np.abs(visible_times_s[None] - there_s[here][:, None])
+    return here.tolist(), apart_s.argmin(axis=1).tolist()
+
+
+def run_resting_view(
+    plan: RecordingPlan, facts: IngestFacts, times_s: Mapping[Band, Signal], clock: Clock
+) -> View | None:
+    """The view that the recording declares, or that its scene tells; None: neither does.
+
+    Args:
+        plan: the recording.
+        facts: of its ingest.
+        times_s: of every frame, by band, on its camera's clock.
+        clock: how the clocks relate as far as motion tells.
 
     Raises:
         VideoError: a frame cannot be decoded.
     """
     homography = plan.recording.homography
     if homography is None:
+        alive = {
+            band: np.setdiff1d(np.arange(times_s[band].size), stream.dead_frames)
+            for band, stream in _streams(facts).items()
+        }
+        here, there = (alive[band] for band in ("infrared", "visible"))
+        places = frames_at_once(
+            times_s["infrared"][here],
+            times_s["visible"][there],
+            clock,
+            plan.recipe.register_.frames,
+        )
+        if not places[0]:
+            return None
         try:
             homography = estimate_homography(
-                _run_frames(plan, facts, "infrared"),
-                _run_frames(plan, facts, "visible"),
+                _run_frames(plan, facts, "infrared", here[places[0]].tolist()),
+                _run_frames(plan, facts, "visible", there[places[1]].tolist()),
                 plan.recipe.register_,
             ).homography
         except RegisterError:
@@ -64,18 +110,20 @@ def run_resting_view(plan: RecordingPlan, facts: IngestFacts) -> View | None:
     )
 
 
-def _run_frames(plan: RecordingPlan, facts: IngestFacts, band: Band) -> list[NDArray[np.uint8]]:
-    """Frames in the middles of equal parts, undistorted."""
-    stream = facts.infrared if band == "infrared" else facts.visible
+def _streams(facts: IngestFacts) -> dict[Band, StreamFacts]:
+    return {"infrared": facts.infrared, "visible": facts.visible}
+
+
+def _run_frames(
+    plan: RecordingPlan, facts: IngestFacts, band: Band, places: list[int]
+) -> list[NDArray[np.uint8]]:
+    """Frames of one camera, undistorted."""
     camera = plan.rig.infrared if band == "infrared" else plan.rig.visible
-    dead = set(stream.dead_frames)
-    alive = [frame for frame in range(stream.frames) if frame not in dead]
-    count = min(plan.recipe.register_.frames, len(alive))
-    places = [alive[int((part + 0.5) * len(alive) / count)] for part in range(count)]
     frames = read_frames_at(
         plan.data_root / getattr(plan.recording, band),
         band,
         places,
         layout=getattr(plan.recording.layouts, band),
     )
-    return [undistorted_levels(frame, camera, stream.tone) for frame in frames]
+    tone = _streams(facts)[band].tone
+    return [undistorted_levels(frame, camera, tone) for frame in frames]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipeline.image_files import (
     Frame,
@@ -238,8 +239,10 @@ def read_frames(
             stored = read_numbered([frame for _, frame in numbered_frames(path)][start:stop])
         case _:
             wanted = None if stop is None else max(0, stop - start)
+            convert = VideoReformatter()
             stored = (
-                _pixels(path, frame, band) for frame in islice(_frames_from(path, start), wanted)
+                _pixels(path, frame, band, convert)
+                for frame in islice(_frames_from(path, start), wanted)
             )
     known = None
     for index, frame in enumerate(stored, start):
@@ -316,13 +319,14 @@ def _sought_frames(
 ) -> dict[int, Frame]:
     """Those frames of a video that a seek finds, by index."""
     found: dict[int, Frame] = {}
+    convert = VideoReformatter()
     with opened(path) as (container, stream):
         times = stamps(container, stream)
         _check_indices(path, indices, len(times))
         for index in sorted(set(indices)):
             frame = next(sought(path, container, stream, times[index]), None)
             if frame is not None and frame.pts == times[index]:
-                found[index] = _of_camera(path, _pixels(path, frame, band), band, layout)
+                found[index] = _of_camera(path, _pixels(path, frame, band, convert), band, layout)
     return found
 
 
@@ -332,16 +336,17 @@ def _check_indices(path: Path, indices: Sequence[int], frames: int) -> None:
             raise VideoError(f"{path}: has no frame {index}; it has {frames}, counted from 0")
 
 
-def _pixels(path: Path, frame: av.VideoFrame, band: Band) -> Frame:
+def _pixels(path: Path, frame: av.VideoFrame, band: Band, convert: VideoReformatter) -> Frame:
+    """The pixels of a frame; `convert` belongs to the stream, as making one starts threads."""
     name = frame.format.name
     if name in EXACT_GREY:
         pixels = frame.to_ndarray()
         if name == "gray" and frame.color_range == LIMITED:
             pixels = WIDENED[pixels]
-    elif band == "visible":
-        pixels = frame.to_ndarray(format="rgb24")
     else:
-        pixels = frame.to_ndarray(format="gray16le" if _bits(name) > BYTE_BITS else "gray")
+        grey = "gray16le" if _bits(name) > BYTE_BITS else "gray"
+        wanted = "rgb24" if band == "visible" else grey
+        pixels = convert.reformat(frame, format=wanted, threads=1).to_ndarray()
     return as_frame(upright(path, frame, pixels))
 
 

@@ -11,7 +11,7 @@ import av
 import av.container
 import av.video
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -198,7 +198,9 @@ def upright(path: Path, frame: av.VideoFrame, pixels: Pixels) -> Pixels:
     Raises:
         VideoError: it asks for an angle that pixels cannot follow exactly.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # frame.side_data would keep the frame, in a ring of references, until cycles are looked for;
+    # PyAV's type hints leave out the constructor that takes a frame
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if not isinstance(matrix, SideData):
         return pixels
     (a, b, _), (c, d, _), _ = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3).tolist()

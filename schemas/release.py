@@ -2,12 +2,12 @@
 
 import gc
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationError
+from pydantic_core import from_json
 
 from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel, Version, canonical_json
 from schemas.catalog import Dataset, Rig, Split, SplitRule
@@ -130,13 +130,13 @@ class Release(StrictModel):
             ReleaseError: the content was changed, or is no release; the file's name is to be put
                 before the message.
         """
-        with _uncollected():
+        with uncollected():
             return cls._proven(content)
 
     @classmethod
     def _proven(cls, content: bytes) -> Self:
         try:
-            document = json.loads(content)
+            document = from_json(content, cache_strings="keys")
             if not isinstance(document, dict) or not isinstance(document.get("dataset"), dict):
                 raise ReleaseError(f"is no release; {RESTORE}")
             found = content_hash(document)
@@ -234,8 +234,8 @@ class Publication(StrictModel):
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Hold off the search for reference cycles.
+def uncollected() -> Iterator[None]:
+    """Hold off the search for reference cycles while releases are made into objects.
 
     A release of 10,000 clips makes a million objects and no cycle among them; looking through all
     again and again as they grow in number doubles the time.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.degrade import degrade_block, reach, read_for_crop
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import Band, DegradationDraw, StepDraw, View, Window
+from schemas.degradations import Degradation
 from schemas.recipe import DegradeRecipe
 from tests.benchmarks.measuring import Spread, alternating, calls_per_cpu_s
 from tests.benchmarks.tables import Claim, Section, Table
@@ -19,11 +21,10 @@ WHO, OTHERS, BANDS = (OURS, SAME, FRESH), (SAME, FRESH), ("infrared", "visible")
 
 PAIRS, CROP, HEIGHT, WIDTH = 7, 128, 480, 640
 
-STRIPE_SIGMA_LEVELS, WHITE_SIGMA_LEVELS, BLUR_SIGMA_PX = 9.5, 11.5, 1.5
-"""Middles of the preset's ranges."""
+CLIPS = 64
+"""Clips in turn, each with parameters of its own."""
 
-HALO_PX = 6
-"""Of the blur in OpenCV: four sigmas, as its kernels for float32 have."""
+RECIPE = DegradeRecipe()
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ def section(effort: Effort) -> Section:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     jobs: dict[str, Callable[[int], object]] = {
-        f"{OURS} infrared": lambda _: _ours(infrared, "infrared"),
-        f"{OURS} visible": lambda _: _ours(visible, "visible"),
-        f"{SAME} infrared": lambda _: _noise_of_whole_frames(infrared),
-        f"{FRESH} infrared": lambda _: _noise(infrared, rng),
-        f"{FRESH} visible": lambda _: _blur(visible),
+        f"{OURS} infrared": lambda call: _ours(infrared, "infrared", call % CLIPS),
+        f"{OURS} visible": lambda call: _ours(visible, "visible", call % CLIPS),
+        f"{SAME} infrared": lambda call: _noise_of_whole_frames(infrared, call % CLIPS),
+        f"{FRESH} infrared": lambda call: _noise(infrared, rng, call % CLIPS),
+        f"{FRESH} visible": lambda call: _blur(visible, call % CLIPS),
     }
     rates = alternating({name: _rate(job, effort) for name, job in jobs.items()}, effort.rounds)
     rates[f"{SAME} visible"] = rates[f"{FRESH} visible"]  # a blur draws nothing
@@ -71,8 +72,9 @@ def section(effort: Effort) -> Section:
         title="Degrading",
         method=(
             f"The preset m3svd on {PAIRS} pairs of {CROP} x {CROP} pixels, cut from random frames "
-            f"of {WIDTH} x {HEIGHT} in memory, one thread. The alternatives draw noise by NumPy "
-            "and blur by OpenCV in float32 (its 8-bit blur takes longer). The first keeps our "
+            f"of {WIDTH} x {HEIGHT} in memory, one thread; {CLIPS} clips in turn, each with sigmas "
+            "of its own, the same for all. The alternatives draw noise by NumPy in float32 and "
+            "blur by OpenCV in float32 (its 8-bit blur takes longer). The first keeps our "
             "promise, that any crop and window of a clip get the same noise, in the plain way: a "
             "generator seeded by clip and frame draws the noise of the whole frame, which is then "
             "cut. The second draws fresh noise for the crop and promises nothing. Ours promises it "
@@ -107,40 +109,74 @@ def _rate(job: Callable[[int], object], effort: Effort) -> Callable[[], Mapping[
     return measure
 
 
-def _ours(frames: NDArray[np.uint8], band: Band) -> torch.Tensor:
-    recipe, draw = DegradeRecipe(), DegradationDraw(0, "clip", band)
-    chain = recipe.infrared if band == "infrared" else recipe.visible
-    clip = torch.from_numpy(frames)
-    clip = clip[:, None] if band == "infrared" else clip.permute(0, 3, 1, 2)
+def _ours(frames: NDArray[np.uint8], band: Band, clip: int) -> torch.Tensor:
+    chain, draw = _chain(band), DegradationDraw(0, f"clip-{clip}", band)
+    whole = torch.from_numpy(frames)
+    whole = whole[:, None] if band == "infrared" else whole.permute(0, 3, 1, 2)
     crop, halo_px = Window(100, 100, HEIGHT, WIDTH), reach(chain, draw).halo_px
     read = read_for_crop(crop, height=CROP, width=CROP, halo_px=halo_px)
-    block = clip[..., read.rows, read.columns]
+    block = whole[..., read.rows, read.columns]
     made = degrade_block(block, chain, draw, indices=range(PAIRS), window=read.window)
     return read.keep(made)
 
 
-def _noise(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    crop = frames[:, 100 : 100 + CROP, 100 : 100 + CROP].astype(np.float32)
-    crop += rng.normal(0, STRIPE_SIGMA_LEVELS, (1, 1, CROP))
-    crop += rng.normal(0, WHITE_SIGMA_LEVELS, crop.shape)
-    return np.clip(np.round(crop), 0, 255).astype(np.uint8)
+def _chain(band: Band) -> tuple[Degradation, ...]:
+    return RECIPE.infrared if band == "infrared" else RECIPE.visible
 
 
-def _noise_of_whole_frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+@cache
+def _drawn(band: Band, clip: int, name: str, field: str) -> float:
+    """What the preset's only step of a band draws for a clip."""
+    (step,) = _chain(band)
+    view = View(tuple(range(PAIRS)), Window(0, 0, HEIGHT, WIDTH), torch.device("cpu"))
+    draw = DegradationDraw(0, f"clip-{clip}", band)
+    return StepDraw(draw, f"0/{step.kind}", 1.0, view).scaled(getattr(step, field), name)
+
+
+def _sigmas(clip: int) -> tuple[float, float]:
+    """Of the stripes and of the white noise, grey levels."""
+    return (
+        _drawn("infrared", clip, "stripe-sigma", "stripe_sigma_levels"),
+        _drawn("infrared", clip, "white-sigma", "white_sigma_levels"),
+    )
+
+
+def _noise(frames: NDArray[np.uint8], rng: np.random.Generator, clip: int) -> NDArray[np.uint8]:
+    stripe_sigma, white_sigma = _sigmas(clip)
+    noisy = rng.standard_normal((PAIRS, CROP, CROP), np.float32)
+    noisy *= np.float32(white_sigma)
+    noisy += rng.standard_normal((1, 1, CROP), np.float32) * np.float32(stripe_sigma)
+    noisy += frames[:, 100 : 100 + CROP, 100 : 100 + CROP]
+    return _levels(noisy)
+
+
+def _noise_of_whole_frames(frames: NDArray[np.uint8], clip: int) -> NDArray[np.uint8]:
     rows = columns = slice(100, 100 + CROP)
-    crop = frames[:, rows, columns].astype(np.float32)
-    crop += np.random.default_rng([0, 0]).normal(0, STRIPE_SIGMA_LEVELS, WIDTH)[columns]
+    stripe_sigma, white_sigma = _sigmas(clip)
+    noisy = frames[:, rows, columns].astype(np.float32)
+    stripes = np.random.default_rng([0, clip]).standard_normal(WIDTH, np.float32)
+    noisy += stripes[columns] * np.float32(stripe_sigma)
     for number in range(PAIRS):
-        white = np.random.default_rng([0, 0, number]).normal(0, WHITE_SIGMA_LEVELS, (HEIGHT, WIDTH))
-        crop[number] += white[rows, columns]
-    return np.clip(np.round(crop), 0, 255).astype(np.uint8)
+        white = np.random.default_rng([0, clip, number]).standard_normal(
+            (HEIGHT, WIDTH), np.float32
+        )
+        noisy[number] += white[rows, columns] * np.float32(white_sigma)
+    return _levels(noisy)
 
 
-def _blur(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    part = slice(100 - HALO_PX, 100 + CROP + HALO_PX)
-    kept = slice(HALO_PX, HALO_PX + CROP)
-    blurred = [
-        cv2.GaussianBlur(frame[part, part].astype(np.float32), (0, 0), BLUR_SIGMA_PX)[kept, kept]
-        for frame in frames
-    ]
-    return np.clip(np.round(np.stack(blurred)), 0, 255).astype(np.uint8)
+def _blur(frames: NDArray[np.uint8], clip: int) -> NDArray[np.uint8]:
+    sigma_px = _drawn("visible", clip, "sigma", "sigma_px")
+    halo_px = (round(8 * sigma_px + 1) | 1) // 2  # as OpenCV's kernels for float32: four sigmas
+    part, kept = slice(100 - halo_px, 100 + CROP + halo_px), slice(halo_px, halo_px + CROP)
+    blurred = np.empty((PAIRS, CROP, CROP, 3), np.float32)
+    for frame, made in zip(frames, blurred, strict=True):
+        seen = cv2.GaussianBlur(frame[part, part].astype(np.float32), (0, 0), sigma_px)
+        made[:] = seen[kept, kept]
+    return _levels(blurred)
+
+
+def _levels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Rounded and held within the grey levels; overwrites `values`."""
+    np.rint(values, out=values)
+    np.clip(values, 0, 255, out=values)
+    return values.astype(np.uint8)

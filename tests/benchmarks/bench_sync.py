@@ -7,7 +7,7 @@ slower camera; those on the simulated rig from the truth, in the middle of the r
 import argparse
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,14 +23,15 @@ from pipeline.register_estimate import estimate_homography
 from pipeline.simulate import TRUTH_NAME, run_simulate
 from pipeline.sync import motion_of, run_sync
 from pipeline.sync_clock import estimate_clock
-from pipeline.sync_motion import Motion
+from pipeline.sync_fit import Clock
+from pipeline.sync_motion import Motion, Signal
 from pipeline.sync_resting import run_resting_view
 from pipeline.sync_views import View
-from pipeline.video_files import Frame, probe, read_frames_at
+from pipeline.video_files import Band, Frame, probe, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays
 from schemas.catalog import RecordingPlan, Timestamps, load_catalog
 from schemas.errors import SyncError
-from schemas.facts import SyncFacts
+from schemas.facts import IngestFacts, SyncFacts
 from schemas.recipe import RegisterRecipe, SyncRecipe
 from schemas.simulation import RecordingTruth
 from tests.benchmarks.measuring import Spread
@@ -255,21 +256,43 @@ def _ingested(source: Path, clip: str, folder: Path) -> Ingested:
     )
 
 
-def _mixed(paths: tuple[Path, Path], folder: Path) -> View | None:
-    """What the resting scenes of two clips say about the view; None, as they should: nothing."""
+@dataclass(frozen=True)
+class Mixed:
+    """Two clips that do not belong together, as one recording."""
+
+    plan: RecordingPlan
+    facts: IngestFacts
+    times_s: Mapping[Band, Signal]
+
+    def view(self, clock: Clock, infrared_first_s: float, visible_first_s: float) -> View | None:
+        """What the scenes of two cuts say about the view; None, as they should: nothing."""
+        whole = Clock(
+            clock.middle_s + infrared_first_s,
+            clock.offset_s + infrared_first_s - visible_first_s,
+            clock.drift,
+        )
+        return run_resting_view(self.plan, self.facts, self.times_s, whole)
+
+
+def _mixed(paths: tuple[Path, Path], folder: Path) -> Mixed:
     folder.mkdir()
     for path in paths:
         (folder / path.name).hardlink_to(path)
-    plan = plan_of(folder / paths[0].name, folder / paths[1].name)
-    return run_resting_view(plan, run_ingest(plan, Workspace(folder / "work")))
+    plan, workspace = plan_of(folder / paths[0].name, folder / paths[1].name), folder / "work"
+    facts = run_ingest(plan, Workspace(workspace))
+    signals = load_arrays(
+        Workspace(workspace).signals(plan.recording.id), fingerprint=facts.fingerprint
+    )
+    times_s = {band: signals[f"{band}_times_s"].astype(np.float64) for band in KEYFRAMES}
+    return Mixed(plan, facts, times_s)
 
 
 def _foreign_draw(
-    here: Ingested, there: Ingested, view: View | None, rng: np.random.Generator
+    here: Ingested, there: Ingested, mixed: Mixed, rng: np.random.Generator
 ) -> ForeignDraw:
     """One cut; a confidence of 0 is enough, for the offset is looked at whether accepted or not."""
     frames = round(rng.uniform(*FOREIGN_S) * FPS)
-    cuts, firsts = [], []
+    cuts, firsts, firsts_s = [], [], []
     for motion in (here.infrared, there.visible):
         count = min(frames, len(motion.times_s) - MIN_LEFT)
         first = int(rng.integers(0, len(motion.times_s) - count + 1))
@@ -278,11 +301,14 @@ def _foreign_draw(
             Motion(motion.times_s[kept] - motion.times_s[first], motion.levels[kept], motion.aspect)
         )
         firsts.append(first)
+        firsts_s.append(float(motion.times_s[first]))
     recipe = SyncRecipe()
     open_to_all = recipe.model_copy(update={"min_confidence": 0.0})
     best = estimate_clock(cuts[0], cuts[1], open_to_all)
     try:
-        accepted = estimate_clock(cuts[0], cuts[1], recipe, lambda: view)
+        accepted = estimate_clock(
+            cuts[0], cuts[1], recipe, lambda clock: mixed.view(clock, firsts_s[0], firsts_s[1])
+        )
     except SyncError:
         accepted = None
     apart = round(best.offset_s * FPS) - (firsts[1] - firsts[0])

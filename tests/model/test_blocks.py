@@ -17,9 +17,8 @@ from model.blocks import (
     SelfBlock,
     TemporalConvolutions,
     Upsample,
-    frame_after,
-    frame_before,
 )
+from model.timeline import Timeline, as_images, as_videos
 
 
 def features(seed: int, *shape: int) -> Tensor:
@@ -47,7 +46,7 @@ def test_attention_follows_its_formula_one_head_at_a_time() -> None:
     attention = block.attention
     torch.nn.init.uniform_(attention.temperature, 0.5, 2)
     x = features(1, 1, 32, 4, 5)
-    query, key, value = (part[0].flatten(1) for part in attention.query_key_value(x).chunk(3, 1))
+    query, key, value = (part[0].flatten(1) for part in attention.query_key_value(x))
 
     heads = []
     for head in range(2):
@@ -61,18 +60,29 @@ def test_attention_follows_its_formula_one_head_at_a_time() -> None:
     torch.testing.assert_close(attention(x), expected)
 
 
-@given(batch=st.integers(1, 3), frames=st.integers(1, 6))
-def test_neighbours_stay_within_their_window_and_ends_see_themselves(
-    batch: int, frames: int
+@settings(max_examples=20)
+@given(
+    sizes=st.lists(st.integers(1, 4), max_size=4), end=st.integers(0, 3), batch=st.integers(1, 2)
+)
+def test_a_video_in_parts_passes_layers_along_time_as_it_does_at_once(
+    sizes: list[int], end: int, batch: int
 ) -> None:
-    numbers = torch.arange(batch * frames)
+    convolutions, block = TemporalConvolutions(16, 16).double(), CoBlock(16).double()
+    parts = [4, *sizes, end]
+    x = features(11, batch * sum(parts), 16, 2, 3)
 
-    before, after = frame_before(numbers, frames), frame_after(numbers, frames)
+    def passed(part: Tensor, timeline: Timeline) -> Tensor:
+        found: Tensor = block(convolutions(part, timeline), timeline)
+        return as_videos(found, batch)
 
-    for number in range(batch * frames):
-        window, place = divmod(number, frames)
-        assert before[number] == window * frames + max(0, place - 1)
-        assert after[number] == window * frames + min(frames - 1, place + 1)
+    timeline, found, first = Timeline(batch), [], 0
+    for number, size in enumerate(parts):
+        timeline.ends = number == len(parts) - 1
+        part = as_videos(x, batch)[:, first : first + size]
+        found.append(passed(as_images(part), timeline))
+        first += size
+
+    torch.testing.assert_close(torch.cat(found, dim=1), passed(x, Timeline(batch)))
 
 
 def test_co_attention_of_all_frames_at_once_equals_one_frame_after_the_other() -> None:
@@ -87,9 +97,9 @@ def test_co_attention_of_all_frames_at_once_equals_one_frame_after_the_other() -
         current, previous, following = (
             block.attention_norm(x[n : n + 1]) for n in (number, *neighbours)
         )
-        key_before, value_before = attention.previous_key_value(previous).chunk(2, 1)
-        key_after, value_after = attention.next_key_value(following).chunk(2, 1)
-        query = attention.query(current)
+        key_before, value_before = attention.previous_key_value(previous)
+        key_after, value_after = attention.next_key_value(following)
+        (query,) = attention.query(current)
         agreed = attention.affinity(query, key_before) * attention.affinity(query, key_after)
         mixed = attention.attend(agreed.softmax(-1), value_before) + attention.attend(
             agreed.softmax(-1), value_after
@@ -97,7 +107,7 @@ def test_co_attention_of_all_frames_at_once_equals_one_frame_after_the_other() -
         refined = x[number : number + 1] + mixed
         expected.append(refined + block.feed_forward(block.feed_forward_norm(refined)))
 
-    torch.testing.assert_close(block(x, 4), torch.cat(expected))
+    torch.testing.assert_close(block(x, Timeline(2)), torch.cat(expected))
 
 
 @settings(max_examples=15)
@@ -108,7 +118,7 @@ def test_a_co_attention_layer_carries_a_change_one_frame_each_way(changed: int) 
     other = x.clone()
     other[changed] += features(4, 16, 2, 2)
 
-    moved = (block(x, 6) - block(other, 6)).abs().amax((1, 2, 3)) > 0
+    moved = (block(x, Timeline()) - block(other, Timeline())).abs().amax((1, 2, 3)) > 0
 
     assert moved.tolist() == [abs(frame - changed) <= 1 for frame in range(6)]
 
@@ -119,7 +129,8 @@ def test_convolutions_along_time_carry_a_change_two_frames_each_way() -> None:
     other = x.clone()
     other[4] += 1
 
-    moved = (convolutions(x, 9) - convolutions(other, 9)).abs().amax((1, 2, 3)) > 0
+    change = convolutions(x, Timeline()) - convolutions(other, Timeline())
+    moved = change.abs().amax((1, 2, 3)) > 0
 
     assert moved.tolist() == [abs(frame - 4) <= 2 for frame in range(9)]
 

@@ -242,6 +242,18 @@ def test_neighbouring_samples_share_no_random_word(words: tuple[int, int, int]) 
     assert len({*found, *draw_words(seed, epoch + 1, index)}) == 12
 
 
+@given(
+    words=st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+)
+def test_the_draws_are_those_of_numpys_generator(words: tuple[int, int, int]) -> None:
+    seed, epoch, index = words
+    key, counter = np.array([seed, epoch], np.uint64), np.array([0, index, 0, 0], np.uint64)
+
+    raw = np.random.Philox(key=key, counter=counter).random_raw(4)
+
+    assert draw_words(seed, epoch, index) == tuple(raw.tolist())
+
+
 def test_the_draws_have_not_moved() -> None:
     """A change here changes every training run: say so in the CHANGELOG."""
     assert draw_words(3, 1, 4) == (

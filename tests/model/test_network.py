@@ -16,6 +16,7 @@ from torch import Tensor
 from model.checkpoint import load_official, official_name
 from model.network import VideoFusion, pad_to_multiple, parameter_count, temporal_reach
 from schemas.training import NetworkRecipe
+from tests.benchmarks.literal_network import LiteralVideoFusion, official_tensors
 
 SHARED = Path(__file__).parents[3] / "shared"
 """Where the parity fixture lies: a folder beside the repository."""
@@ -112,6 +113,22 @@ def test_the_small_network_gives_the_numbers_it_gave_at_parity() -> None:
 
     samples = [video[0, 1, :, 4, 6].tolist() for video in output]
     assert samples == [pytest.approx(expected, abs=1e-6) for expected in SMALL_AT_PARITY]
+
+
+def test_the_network_equals_its_specification_taken_literally() -> None:
+    network = VideoFusion().eval()
+    network.load_state_dict(
+        {n: planted(official_name(n), tuple(t.shape)) for n, t in network.state_dict().items()}
+    )
+    infrared, visible = (frames.float() for frames in window(8, 2, 3, 12, 16))
+    infrared = infrared.repeat(1, 1, 3, 1, 1)
+
+    with torch.inference_mode():
+        found = network(infrared, visible)
+        expected = LiteralVideoFusion(official_tensors(network))(infrared, visible)
+
+    for video, literal in zip(found, expected, strict=True):
+        torch.testing.assert_close(video, literal, rtol=0, atol=1e-5)
 
 
 def test_the_default_network_has_the_published_number_of_parameters() -> None:

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.sync import pair_frames
-from pipeline.sync_clock import estimate_clock
+from pipeline.sync_clock import Start, estimate_clock, settled
+from pipeline.sync_fit import Clock
 from pipeline.sync_motion import Motion, without_rhythm
-from pipeline.sync_resting import view_through
+from pipeline.sync_resting import frames_at_once, view_through
 from pipeline.sync_views import View
 from schemas.errors import SyncError
 from schemas.recipe import SyncRecipe
@@ -141,11 +142,63 @@ def test_motion_that_leaves_doubt_is_settled_by_the_view_of_what_rests() -> None
     strict = SyncRecipe(min_confidence=0.75)
     true_view = View((1 / 1.2, 0, 0), (0, 1 / 1.2, 0))
 
+    asked: list[float] = []
+
+    def resting(clock: Clock) -> View:
+        asked.append(clock.offset_s)
+        return true_view
+
     with pytest.raises(SyncError):
         estimate_clock(here, there, strict)
-    found = estimate_clock(here, there, strict, lambda: true_view)
+    found = estimate_clock(here, there, strict, resting)
 
     assert found.offset_s == pytest.approx(-0.817, abs=0.1 / 30)
+    assert asked == [pytest.approx(-0.817, abs=2 / 30)]  # so that frames show the same instants
+
+
+@given(
+    st.integers(2, 200),
+    st.integers(2, 200),
+    st.floats(10, 60),
+    st.floats(10, 60),
+    st.floats(-3, 3),
+    st.integers(1, 12),
+)
+def test_frames_at_once_are_neighbours_in_time_spread_over_the_overlap(
+    here_count: int,
+    there_count: int,
+    here_fps: float,
+    there_fps: float,
+    offset_s: float,
+    count: int,
+) -> None:
+    here_s, there_s = np.arange(here_count) / here_fps, np.arange(there_count) / there_fps
+
+    here, there = frames_at_once(here_s, there_s, Clock(0.0, offset_s), count)
+
+    apart_s = here_s[here] - offset_s - there_s[there]
+    assert (np.abs(apart_s) <= 0.5 / there_fps + 1e-9).all()
+    assert (np.diff(here) > 0).all()
+    shared = [t for t in here_s - offset_s if there_s[0] <= t <= there_s[-1]]
+    assert len(here) == min(count, len(shared))
+    if len(here) > 1:
+        part_s = (shared[-1] - shared[0]) / len(here)
+        assert (np.diff(here_s[here]) <= part_s + 2 / here_fps).all()
+
+
+def test_two_answers_that_are_one_are_trusted_more_and_others_not() -> None:
+    view = View()
+
+    def start(offset_s: float, confidence: float) -> Start:
+        return Start(Clock(0.0, offset_s), view, confidence)
+
+    shown = start(0.51, 0.4)
+
+    both = settled(start(0.5, 0.3), shown, 1 / 30)
+    assert both.clock == shown.clock
+    assert both.confidence == pytest.approx(1 - 0.7 * 0.6)
+    assert settled(start(0.6, 0.3), shown, 1 / 30) == shown
+    assert settled(start(0.6, 0.45), shown, 1 / 30) == start(0.6, 0.45)
 
 
 def test_a_video_of_a_second_is_refused() -> None:

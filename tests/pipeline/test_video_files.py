@@ -1,5 +1,6 @@
 """Videos come back frame by frame at their exact times, whole, or are refused in one clear line."""
 
+import gc
 import resource
 import signal
 import subprocess
@@ -403,3 +404,19 @@ def test_real_infrared_has_its_full_range_and_real_times(m3svd: Path) -> None:
     with av.open(str(path)) as container:
         direct = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
     np.testing.assert_array_equal(frames, direct[100:104])
+
+
+@pytest.mark.parametrize("band", ["infrared", "visible"])
+def test_a_frame_that_was_read_is_free_at_once(m3svd: Path, band: Band) -> None:
+    """A ring of references would hold decoded frames until Python looks for rings."""
+    path = m3svd / "Video" / "test" / band / "0111_1716.mp4"
+    next(read_frames(path, band))
+    gc.collect()
+    gc.disable()
+    try:
+        frames = sum(1 for _ in read_frames(path, band))
+        held = gc.collect()
+    finally:
+        gc.enable()
+
+    assert held < frames
