@@ -9,6 +9,7 @@ import click
 
 from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog_option, work_option
 from flows.cli_capture import align, calibrate
+from flows.cli_evaluate import evaluate
 
 Band = Literal["infrared", "visible"]
 
@@ -24,6 +25,7 @@ def main() -> None:
 
 main.add_command(align)
 main.add_command(calibrate)
+main.add_command(evaluate)
 
 
 def command(run: Callable[..., Answer]) -> click.Command:

@@ -26,7 +26,7 @@ FRAMES, SHOWN, FPS = 24, 20, 30.0
 PANEL_WIDTH_PX, PANEL_HEIGHT_PX = 224, 160
 """Cut from the middle of the frame and shown pixel for pixel: noise scaled down is no noise."""
 
-JPEG_QUALITY = 85
+JPEG_QUALITY = 75
 
 SEED = 3
 

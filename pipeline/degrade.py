@@ -58,7 +58,7 @@ from pipeline.degrade_visible import (
 from schemas import degradations as kinds
 from schemas.degradations import Degradation
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 """Raised whenever the same recipe gives other pixels; part of every clip's fingerprint."""
 
 STEPS: dict[type[kinds.Step], Callable[[Tensor, Any, StepDraw], Tensor]] = {

@@ -178,13 +178,13 @@ def _signed(numbers: NDArray[np.uint64], device: torch.device) -> Tensor:
 
 
 def normal_draws(key: int, grid: Grid) -> Tensor:
-    """Standard normal draws in units of 1/4096, int16, shape (T, h, w)."""
+    """Standard normal draws in units of 1/4096, int32, shape (T, h, w)."""
     drawn = line_normals(lines(key, grid), grid)
     return drawn.view(len(grid.frames), grid.height, grid.width)
 
 
 def line_normals(starts: NDArray[np.uint64], grid: Grid) -> Tensor:
-    """Normal draws along the grid's columns in units of 1/4096, int16, shape (lines, w).
+    """Normal draws along the grid's columns in units of 1/4096, int32, shape (lines, w).
 
     Eight columns share a hash, each of whose 16-bit quarters draws one of `normal_pairs`.
 
@@ -194,7 +194,7 @@ def line_normals(starts: NDArray[np.uint64], grid: Grid) -> Tensor:
     """
     drawn, skipped = _words(starts, grid, NORMALS_A_HASH)
     pairs = normal_pairs(grid.device).index_select(0, as_type(drawn, torch.int32).flatten())
-    normals = pairs.view(torch.int16).view(len(starts), -1)
+    normals = pairs.view(torch.int32).view(len(starts), -1)
     return normals[:, skipped : skipped + grid.width]
 
 
@@ -239,7 +239,7 @@ def mixed_signed(state: Tensor) -> Tensor:
 
 @cache
 def normal_pairs(device: torch.device) -> Tensor:
-    """Pairs of normal draws in units of 1/4096, int16 side by side in int32, shape (65536,).
+    """Pairs of normal draws in units of 1/4096, int32 side by side in int64, shape (65536,).
 
     A word's upper byte says in which 1/256 of the distribution the first draw lies, its lower byte
     the same of the second, so the two are independent to a 1/256; where inside it, the other's
@@ -247,11 +247,11 @@ def normal_pairs(device: torch.device) -> Tensor:
     Each draw alone takes every one of 65,536 quantiles, mirrored about zero, exactly once.
     """
     probability = (torch.arange(RANKS // 2, dtype=torch.float64) + 0.5) / RANKS
-    lower = torch.special.ndtri(probability).mul(NORMAL_UNIT).round().to(torch.int16)
+    lower = torch.special.ndtri(probability).mul(NORMAL_UNIT).round().to(torch.int32)
     quantiles = torch.cat([lower, -lower.flip(0)])
     turned = torch.tensor([int(f"{byte:08b}"[::-1], 2) for byte in range(256)])
     first = quantiles.view(256, 256)[:, turned]
-    return torch.stack([first, first.T], dim=-1).view(torch.int32).flatten().to(device)
+    return torch.stack([first, first.T], dim=-1).view(torch.int64).flatten().to(device)
 
 
 def rank_below(share: float) -> int:

@@ -15,8 +15,7 @@ from pipeline.degrade_draws import NORMAL_UNIT, Window, as_type, put
 
 SIGMA_UNIT = 1 << 8
 """Noise is drawn for the sigma's nearest 1/256 grey level. Recipes stop at 64 levels, so a draw in
-units of 1 / (NORMAL_UNIT * SIGMA_UNIT) levels stays below 2**29, and a level and two draws fit
-int32."""
+units of 1 / (NORMAL_UNIT * SIGMA_UNIT) levels stays below 2**29, and two draws fit int32."""
 
 KERNEL_UNIT = 1 << 11
 """Kernels' weights are multiples of 1/2048, but those of narrow blurs."""
@@ -55,18 +54,16 @@ def with_noise(frames: Tensor, *noises: tuple[Tensor, int | Tensor]) -> Tensor:
 
     Args:
         frames: uint8, shape (T, C, h, w).
-        noises: at most two, of draws and their sigma: int16 in units of 1 / NORMAL_UNIT, and one
+        noises: at most two, of draws and their sigma: int32 in units of 1 / NORMAL_UNIT, and one
             number in units of 1 / SIGMA_UNIT levels or int32; all broadcast against (T, C, h, w).
     """
     unit = NORMAL_UNIT * SIGMA_UNIT
-    levels, half = as_type(frames, torch.int32), torch.tensor(unit // 2, dtype=torch.int32)
-    torch.add(half.to(frames.device), levels, alpha=unit, out=levels)
-    for draws, sigma in noises:
-        if isinstance(sigma, int):
-            levels.add_(as_type(draws, torch.int32), alpha=sigma)
-        else:
-            levels += as_type(draws, torch.int32).mul_(sigma)
-    levels >>= unit.bit_length() - 1
+    noise = torch.tensor(unit // 2, dtype=torch.int32, device=frames.device)
+    for draws, sigma in sorted(noises, key=lambda one: (one[0].numel(), one[0].dim())):
+        # the smaller first, so that the larger has room for the sum
+        noise = (draws * sigma).add_(noise)
+    noise >>= unit.bit_length() - 1
+    levels = as_type(frames, torch.int16).add_(as_type(noise, torch.int16))
     return as_type(levels.clamp_(0, 255), torch.uint8)
 
 

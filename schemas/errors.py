@@ -67,3 +67,7 @@ class FuseError(TwinbandError):
 
 class SimulateError(TwinbandError):
     """A simulated rig cannot film into the folder it was given."""
+
+
+class EvaluateError(TwinbandError):
+    """Frames cannot be scored."""

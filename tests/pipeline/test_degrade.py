@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.degrade import degrade_block, reach, read_for_crop
-from pipeline.degrade_blur import _by_bands, _by_shifts, gaussian_weights
+from pipeline.degrade_blur import _by_bands, _by_opencv, gaussian_weights
 from pipeline.degrade_draws import (
     DegradationDraw,
     Grid,
@@ -256,7 +256,7 @@ def test_processors_and_graphics_cards_hash_alike() -> None:
 
 
 def test_a_pair_of_draws_takes_every_quantile_once_and_every_two_ranges_once() -> None:
-    first, second = normal_pairs(CPU).view(torch.int16).view(-1, 2).T.contiguous()
+    first, second = normal_pairs(CPU).view(torch.int32).view(-1, 2).T.contiguous()
 
     quantiles = first.sort().values
     assert torch.equal(quantiles, second.sort().values)
@@ -271,7 +271,7 @@ def test_a_pair_of_draws_takes_every_quantile_once_and_every_two_ranges_once() -
 
 
 def test_knowing_one_draw_of_a_pair_to_a_grey_level_says_nothing_of_the_other() -> None:
-    pairs = normal_pairs(CPU).view(torch.int16).view(-1, 2).double() / 4096
+    pairs = normal_pairs(CPU).view(torch.int32).view(-1, 2).double() / 4096
     step = 1 / 12  # a grey level of the preset's noise, in sigmas
 
     seen = (pairs[:, 0] / step).round()
@@ -350,37 +350,26 @@ def test_blur_is_the_float_reference_rounded(sigma: float) -> None:
 
     # pure noise from 0 to 255 is the worst that weights of 1/256 meet; rounding alone has 0.29
     error = found.double() - reference
-    assert error.abs().max() < 2
-    assert error.square().mean().sqrt() < 0.5
+    assert error.abs().max() < 1.5
+    assert error.square().mean().sqrt() < 0.4
     assert error.mean().abs() < 0.05
 
 
 @settings(max_examples=60)
-@given(
-    cut=cuts(),
-    sigma=st.floats(0.3, 2.5),
-    is_interleaved=st.booleans(),
-    sides=st.tuples(*(st.sampled_from([(0, 0), (1, 0), (3, 2)]),) * 2),
-)
+@given(cut=cuts(), sigma=st.floats(0.3, 2.5), is_interleaved=st.booleans())
 def test_both_ways_of_a_narrow_blur_are_equal(
-    *, cut: Cut, sigma: float, is_interleaved: bool, sides: tuple[tuple[int, int], tuple[int, int]]
+    *, cut: Cut, sigma: float, is_interleaved: bool
 ) -> None:
     """Processors take the one and graphics cards the other."""
     weights = gaussian_weights(sigma)
-    lost = len(weights) - 1
-    frames = cut.frames.repeat(
-        1, 1, lost // cut.frames.shape[2] + 1, lost // cut.frames.shape[3] + 1
-    )
+    frames, reach = cut.frames, len(weights) // 2
     if is_interleaved:
         frames = frames.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    rows, columns = sides
 
-    by_bands = _by_bands(frames, weights, rows, columns).to(torch.uint8)
-    by_shifts = _by_shifts(frames, weights, rows, columns)
+    by_opencv = _by_opencv(frames, weights)
+    by_bands = _by_bands(frames, weights, (reach, reach), (reach, reach))
 
-    height, width = by_bands.shape[-2:]
-    assert min(height, width) > 0
-    assert torch.equal(by_shifts[..., :height, :width].to(torch.uint8), by_bands)
+    assert torch.equal(by_opencv, by_bands)
 
 
 def test_blur_mirrors_the_frame_at_its_edges_however_small_it_is() -> None:
@@ -427,8 +416,8 @@ def test_the_pixels_of_the_preset_have_not_moved() -> None:
     }
     assert hashes == {
         "infrared": "92203cb216ff1d71",
-        "visible": "c01c5788a979271b",
-        "chain": "2daa85f153b1b8ca",
+        "visible": "23e05a0630c384c8",
+        "chain": "cc66b1c4a1c6a1d1",
     }
 
 

@@ -1,0 +1,262 @@
+"""Scoring fused videos: those of folders, or what a method makes of a release's clips."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flows.optical_flow import FlowMethod, optical_flow
+from flows.progress import Show, silence
+from flows.publish import release_folder
+from model.baselines import Method, fuse_classically
+from model.clips import Placement, open_release, read_band
+from model.evaluate import (
+    ScoredFrame,
+    Scoring,
+    by_tag,
+    intervals,
+    mean_scores,
+    score_frames,
+)
+from model.metrics_flow import Direction
+from model.places import is_address
+from model.stores import OpenClip, open_clip
+from pipeline.image_files import FRAME_NAME
+from pipeline.video_files import probe, read_frames
+from schemas.catalog import Split
+from schemas.errors import EvaluateError
+from schemas.evaluation import (
+    DEFINITIONS,
+    ClipScores,
+    Evaluation,
+    EvaluationSettings,
+    Scores,
+    Sources,
+)
+from schemas.store import CHUNK_PAIRS
+
+VIDEO_ENDINGS = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How fused videos are scored."""
+
+    flow: FlowMethod = "dis"
+    direction: Direction = "backward"
+    sources: Sources = "clean"
+    has_smoothness: bool = False
+
+    @property
+    def scoring(self) -> Scoring:
+        """The same for the model's functions."""
+        return Scoring(optical_flow(self.flow), self.direction, self.has_smoothness)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An evaluation and the scores of every frame that it comes from."""
+
+    evaluation: Evaluation
+    rows: Mapping[str, list[Scores]] = field(repr=False)
+    """By clip, in the order of the frames."""
+
+
+@dataclass(frozen=True)
+class _Video:
+    """Three streams of one clip."""
+
+    clip: str
+    frames: int
+    paths: dict[str, Path]
+
+
+def evaluate_folders(paths: Mapping[str, Path], choices: Choices, report: Show = silence) -> Scored:
+    """Score fused videos that lie in a folder against their sources.
+
+    Each path is a video, a folder of numbered frames, or a folder of such by clip; the clips of all
+    three must have the same names, and a single one may have any.
+
+    Args:
+        paths: of the three streams, `fused`, `infrared` and `visible`.
+        choices: how.
+        report: told of every frame.
+
+    Raises:
+        EvaluateError: names, counts or sizes do not fit, every problem at once, or frames cannot be
+            scored.
+        VideoError: a file cannot be read.
+    """
+    videos = _videos(paths)
+    total, done = sum(video.frames for video in videos), 0
+    rows: dict[str, list[Scores]] = {}
+    for video in videos:
+        rows[video.clip] = []
+        for scores in _scored(_frames(video), video.clip, choices.scoring):
+            rows[video.clip].append(scores)
+            done += 1
+            report(done, total, video.clip)
+    clips = [_clip_scores(clip, found) for clip, found in rows.items()]
+    return Scored(_evaluation(str(paths["fused"]), choices, clips, rows), rows)
+
+
+def evaluate_method(
+    release: str,
+    root: Path,
+    method: Method,
+    choices: Choices,
+    *,
+    split: Split = "test",
+    report: Show = silence,
+) -> Scored:
+    """Score what a classical method makes of the degraded frames of a release's clips.
+
+    Args:
+        release: a version of the workspace, a folder with a release.json, or an address.
+        root: the workspace's folder.
+        method: of model/baselines.py.
+        choices: how; `sources` says which frames the result is compared with.
+        split: whose clips.
+        report: told of every frame.
+
+    Raises:
+        EvaluateError: the split has no clip, or frames cannot be scored.
+        ReleaseError, StoreError: the release or a clip cannot be read.
+    """
+    opened, place = open_release(release if is_address(release) else release_folder(release, root))
+    chosen = [clip for clip in opened.clips if clip.split == split]
+    if not chosen:
+        raise EvaluateError(
+            f"release {opened.version} has no clip in the split {split}; "
+            f"choose one of {', '.join(opened.split_counts())}"
+        )
+    total, done = sum(clip.pairs for clip in chosen), 0
+    rows: dict[str, list[Scores]] = {}
+    clips = []
+    for clip in chosen:
+        frames = _fused_clip(open_clip(place, clip), clip.pairs, method, choices.sources)
+        rows[clip.clip] = []
+        for scores in _scored(frames, clip.clip, choices.scoring):
+            rows[clip.clip].append(scores)
+            done += 1
+            report(done, total, clip.clip)
+        clips.append(_clip_scores(clip.clip, rows[clip.clip], clip.tags))
+    return Scored(_evaluation(method, choices, clips, rows), rows)
+
+
+def _fused_clip(
+    clip: OpenClip, pairs: int, method: Method, sources: Sources
+) -> Iterator[ScoredFrame]:
+    """Every instant of a clip: its degraded frames fused, and what they are compared with."""
+    about = clip.attributes
+    for first in range(0, pairs, CHUNK_PAIRS):
+        count = min(CHUNK_PAIRS, pairs - first)
+        whole = Placement(about.clip, first, 1, 0, 0, about.height, about.width, 0, about.clip)
+        infrared, visible = (read_band(clip, b, whole, count) for b in ("infrared", "visible"))
+        fused = fuse_classically(method, infrared[1], visible[1])
+        kept = 0 if sources == "clean" else 1
+        for each in zip(fused, infrared[kept], visible[kept], strict=True):
+            yield ScoredFrame(*each)
+
+
+def _scored(frames: Iterator[ScoredFrame], clip: str, scoring: Scoring) -> Iterator[Scores]:
+    try:
+        yield from score_frames(frames, scoring)
+    except EvaluateError as error:
+        raise EvaluateError(f"{clip}: {error}") from error
+
+
+def _evaluation(
+    fused: str, choices: Choices, clips: list[ClipScores], rows: Mapping[str, list[Scores]]
+) -> Evaluation:
+    overall = mean_scores([row for found in rows.values() for row in found])
+    return Evaluation(
+        overall=overall,
+        intervals=intervals(rows),
+        settings=EvaluationSettings(
+            fused=fused,
+            sources=choices.sources,
+            flow=choices.flow,
+            direction=choices.direction,
+            metrics={name: DEFINITIONS[name] for name in overall},
+        ),
+        clips=tuple(clips),
+        tags=by_tag(clips, rows),
+    )
+
+
+def _clip_scores(clip: str, rows: list[Scores], tags: tuple[str, ...] = ()) -> ClipScores:
+    return ClipScores(clip=clip, frames=len(rows), tags=tags, scores=mean_scores(rows))
+
+
+def _videos(paths: Mapping[str, Path]) -> list[_Video]:
+    """The clips of all three streams; every problem at once."""
+    found = {stream: _clips_of(path) for stream, path in paths.items()}
+    if all(len(clips) == 1 for clips in found.values()):
+        (name,) = found["fused"]
+        found = {stream: {name: next(iter(clips.values()))} for stream, clips in found.items()}
+    names = sorted(set().union(*found.values()))
+    problems = [
+        f"{paths[stream]} has no {name}, which another stream has; add or remove it"
+        for name in names
+        for stream, clips in found.items()
+        if name not in clips
+    ]
+    videos = []
+    for name in names:
+        here = {stream: clips[name] for stream, clips in found.items() if name in clips}
+        known = {stream: probe(path) for stream, path in here.items()}
+        shapes = {
+            stream: f"{len(each.times_s)} frames of {each.width}x{each.height}"
+            for stream, each in known.items()
+        }
+        if len(set(shapes.values())) > 1:
+            shown = ", ".join(f"{here[stream]} has {shape}" for stream, shape in shapes.items())
+            problems.append(f"{shown}; they must be of the same instants and size")
+        videos.append(_Video(name, len(next(iter(known.values())).times_s), here))
+    if problems:
+        raise EvaluateError("\n".join(problems))
+    return videos
+
+
+def _clips_of(path: Path) -> dict[str, Path]:
+    """Videos by the name of their clip: `path` itself, or what lies in it."""
+    if not path.exists():
+        raise EvaluateError(f"{path}: does not exist; check the path")
+    if not path.is_dir() or any(FRAME_NAME.fullmatch(inner.name) for inner in path.iterdir()):
+        return {path.stem: path}
+    inner = {
+        each.stem: each
+        for each in sorted(path.iterdir())
+        if not each.name.startswith(".") and (each.is_dir() or each.suffix in VIDEO_ENDINGS)
+    }
+    if not inner:
+        raise EvaluateError(
+            f"{path}: holds neither numbered frames, such as 0001.png, nor videos or folders of "
+            "frames by clip"
+        )
+    return inner
+
+
+def _frames(video: _Video) -> Iterator[ScoredFrame]:
+    streams = (
+        read_frames(video.paths["fused"], "visible"),
+        read_frames(video.paths["infrared"], "infrared"),
+        read_frames(video.paths["visible"], "visible"),
+    )
+    for number, frames in enumerate(zip(*streams, strict=True)):
+        for stream, frame in zip(("fused", "infrared", "visible"), frames, strict=True):
+            if frame.dtype != np.uint8:
+                raise EvaluateError(
+                    f"{video.clip}: {stream} frame {number} has 16 bits a sample; metrics are "
+                    "defined for 8, export it again"
+                )
+        yield ScoredFrame(*(_tensor(np.asarray(frame, np.uint8)) for frame in frames))
+
+
+def _tensor(frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+    """A frame as (C, H, W)."""
+    return torch.from_numpy(frame if frame.ndim == 3 else frame[..., None]).permute(2, 0, 1)

@@ -1,0 +1,190 @@
+"""An evaluation as files: JSON, CSV, Parquet, and tables for papers and pages."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from flows.evaluate import Scored
+from pipeline.image_files import written_whole
+from schemas.evaluation import Evaluation, Scores
+
+PAPER_METRICS = ("EN", "MI", "SD", "SSIM", "VIF", "flowD")
+
+PAPER_ROWS: dict[str, tuple[float, ...]] = {
+    "U2Fusion": (6.904, 2.490, 35.731, 0.600, 0.439, 6.547),
+    "LRRNet": (6.889, 3.120, 38.251, 0.609, 0.452, 6.874),
+    "MURF": (6.185, 1.825, 22.731, 0.543, 0.271, 6.840),
+    "DDFM": (6.750, 2.656, 32.000, 0.609, 0.448, 6.778),
+    "TC-MoA": (7.095, 2.800, 42.412, 0.593, 0.516, 5.102),
+    "TIMFusion": (7.063, 3.015, 50.824, 0.580, 0.409, 5.890),
+    "GIFNet": (7.042, 2.548, 44.207, 0.580, 0.389, 6.294),
+    "RCVS": (6.551, 1.979, 37.468, 0.585, 0.471, 6.443),
+    "TemCoCo": (7.174, 3.548, 50.421, 0.597, 0.490, 4.378),
+    "VideoFusion": (7.167, 4.008, 52.465, 0.632, 0.526, 3.294),
+}
+"""M3SVD under degradation, in the order of PAPER_METRICS: VideoFusion, arXiv 2503.23359, table of
+quantitative fusion. Its flowD has another flow (SEA-RAFT), so compare that column among the paper's
+rows alone."""
+
+PAPER_SOURCE = "VideoFusion, arXiv 2503.23359, M3SVD under degradation"
+
+HEADS = {
+    "EN": "EN (bits)",
+    "MI": "MI (bits, sum)",
+    "MI_nats": "MI (nats, sum)",
+    "MI_matlab": "MI (bits, sum, MATLAB)",
+    "SD": "SD (levels)",
+    "SSIM": "SSIM (L=255)",
+    "SSIM_L1": "SSIM (L=1)",
+    "VIF": "VIF (sum)",
+    "VIF_mean": "VIF (mean)",
+    "AG": "AG",
+    "SF": "SF",
+    "CC": "CC",
+    "SCD": "SCD",
+    "Qabf": "Qabf",
+    "flowD": "flowD",
+    "BiSWE": "BiSWE",
+    "MS2R": "MS2R",
+}
+"""Which variant a column shows."""
+
+
+def head(name: str, evaluation: Evaluation) -> str:
+    """The head of a metric's column."""
+    if name == "flowD":
+        return f"flowD ({evaluation.settings.flow}, {evaluation.settings.direction})"
+    return (
+        f"{HEADS[name]} ({evaluation.settings.flow})" if name in ("BiSWE", "MS2R") else HEADS[name]
+    )
+
+
+def write_evaluation(scored: Scored, folder: Path) -> list[Path]:
+    """Write scores.json, frames.csv, frames.parquet, table.tex and table.html; returns their paths.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    evaluation = scored.evaluation
+    frames = frame_table(scored.rows)
+    texts = {
+        "scores.json": evaluation.model_dump_json(indent=2) + "\n",
+        "table.tex": latex_table(evaluation),
+        "table.html": html_table(evaluation),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with written_whole(folder / name) as partial:
+            partial.write_text(text)
+    with written_whole(folder / "frames.csv") as partial:
+        pa_csv.write_csv(frames, partial)
+    with written_whole(folder / "frames.parquet") as partial:
+        pq.write_table(frames, partial)
+    return [folder / name for name in (*texts, "frames.csv", "frames.parquet")]
+
+
+def frame_table(rows: Mapping[str, Sequence[Scores]]) -> pa.Table:
+    """A row per frame: clip, frame and every metric."""
+    names = dict.fromkeys(name for found in rows.values() for row in found for name in row)
+    columns: dict[str, list[object]] = {name: [] for name in ("clip", "frame", *names)}
+    for clip, found in rows.items():
+        for frame, row in enumerate(found):
+            columns["clip"].append(clip)
+            columns["frame"].append(frame)
+            for name in names:
+                columns[name].append(row.get(name))
+    types = {"clip": pa.string(), "frame": pa.int64()}
+    return pa.table(
+        {name: pa.array(values, types.get(name, pa.float64())) for name, values in columns.items()}
+    )
+
+
+def latex_table(evaluation: Evaluation) -> str:
+    """The paper's table with its rows and ours, for LaTeX with booktabs."""
+    heads = ["Method", *(head(name, evaluation) for name in PAPER_METRICS)]
+    lines = [
+        f"% {PAPER_SOURCE}; its flowD has another optical flow",
+        r"\begin{tabular}{l" + "r" * len(PAPER_METRICS) + "}",
+        r"\toprule",
+        " & ".join(map(_latex, heads)) + r" \\",
+        r"\midrule",
+        *(
+            " & ".join([name, *(f"{v:.3f}" for v in row)]) + r" \\"
+            for name, row in PAPER_ROWS.items()
+        ),
+        r"\midrule",
+        " & ".join([_latex(evaluation.settings.fused), *_shown(evaluation.overall)]) + r" \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(scores: Scores) -> list[str]:
+    values = [scores.get(name) for name in PAPER_METRICS]
+    return ["--" if value is None else f"{value:.3f}" for value in values]
+
+
+def _latex(text: str) -> str:
+    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(signs.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
+
+
+def html_table(evaluation: Evaluation) -> str:
+    """A page with the means of every clip, tag and all, and the paper's rows below."""
+    names = list(evaluation.overall)
+    rows = [
+        *((clip.clip, clip.scores) for clip in evaluation.clips),
+        *((f"tag {tag.tag} ({tag.clips} clips)", tag.scores) for tag in evaluation.tags),
+        ("all", evaluation.overall),
+    ]
+    settings = evaluation.settings
+    cells = "".join(_html_row(name, [scores.get(n) for n in names]) for name, scores in rows)
+    spans = [evaluation.intervals.get(name) for name in names]
+    cells += _html_texts(
+        "95 % of all", ["" if each is None else f"{each[0]:.3f} to {each[1]:.3f}" for each in spans]
+    )
+    paper = "".join(_html_row(name, list(row)) for name, row in PAPER_ROWS.items())
+    heads = "".join(f"<th>{html.escape(head(n, evaluation))}</th>" for n in names)
+    paper_heads = "".join(f"<th>{name}</th>" for name in PAPER_METRICS)
+    defined = "".join(
+        f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in settings.metrics.items()
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Scores</title>\n'
+        "<style>body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
+        "td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}"
+        "td:first-child,th:first-child{text-align:left}div{overflow-x:auto}</style>\n"
+        f"<h1>Scores of {html.escape(settings.fused)}</h1>\n"
+        f"<p>Against {settings.sources} sources; optical flow {settings.flow}, "
+        f"{settings.direction}.</p>\n"
+        f"<div><table><tr><th>clip</th>{heads}</tr>{cells}</table></div>\n"
+        f"<h2>{PAPER_SOURCE}</h2>\n<p>Its flowD has another optical flow (SEA-RAFT): compare that "
+        f"column within this table alone.</p>\n"
+        f"<div><table><tr><th>method</th>{paper_heads}</tr>{paper}</table></div>\n"
+        f"<h2>What they are</h2><dl>{defined}</dl>\n</html>\n"
+    )
+
+
+def _html_row(name: str, values: Sequence[float | None]) -> str:
+    return _html_texts(name, ["" if value is None else f"{value:.3f}" for value in values])
+
+
+def _html_texts(name: str, texts: Sequence[str]) -> str:
+    return f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{t}</td>" for t in texts) + "</tr>"
+
+
+def lines(evaluation: Evaluation) -> list[str]:
+    """The means of all frames, for a terminal."""
+    width = max(len(head(name, evaluation)) for name in evaluation.overall)
+    found = []
+    for name, value in evaluation.overall.items():
+        span = evaluation.intervals.get(name)
+        shown = "-" if value is None else f"{value:.4f}"
+        spread = f"   95 % {span[0]:.4f} to {span[1]:.4f}" if span else ""
+        found.append(f"{head(name, evaluation):<{width}}  {shown:>9}{spread}")
+    return found

@@ -1,0 +1,41 @@
+"""Optical flow that needs no weights, for the metrics of moving pictures."""
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.metrics_flow import OpticalFlow
+
+FlowMethod = Literal["dis", "farneback"]
+
+
+def optical_flow(method: FlowMethod) -> OpticalFlow:
+    """The method of that name, on a CPU.
+
+    Args:
+        method: `dis`, dense inverse search with OpenCV's medium preset (Kroeger et al., "Fast
+            optical flow using dense inverse search", ECCV 2016), or `farneback` (Farneback,
+            "Two-frame motion estimation based on polynomial expansion", SCIA 2003).
+    """
+    search = (
+        cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        if method == "dis"
+        else cv2.FarnebackOpticalFlow.create()
+    )
+
+    empty: Any = None  # OpenCV makes the array; its type hints want one
+
+    def flow(first: Tensor, second: Tensor) -> Tensor:
+        here, there = (
+            cv2.cvtColor(
+                np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), cv2.COLOR_RGB2GRAY
+            )
+            for frame in (first, second)
+        )
+        found = np.asarray(search.calc(here, there, empty), np.float32)
+        return torch.from_numpy(found).permute(2, 0, 1).to(first.device)
+
+    return flow

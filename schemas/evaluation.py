@@ -1,0 +1,72 @@
+"""What an evaluation found."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import StrictModel
+
+Scores = dict[str, float | None]
+"""By metric; None where a clip is too short for one, or a value is not finite."""
+
+Sources = Literal["clean", "degraded"]
+
+DEFINITIONS = {
+    "EN": "entropy, bits",
+    "MI": "mutual information with infrared plus that with visible, bits",
+    "MI_nats": "the same in nats",
+    "MI_matlab": "the same in bits, levels 254 and 255 in one bin of the joint histogram",
+    "SD": "standard deviation, grey levels",
+    "SSIM": "mean over both sources, dynamic range 255, 11 x 11 window of sigma 1.5",
+    "SSIM_L1": "the same with a dynamic range of 1 on levels of 0..255, as MATLAB's default",
+    "VIF": "pixel domain, four scales, sum over both sources",
+    "VIF_mean": "the same, mean over both sources",
+    "AG": "average gradient, grey levels a pixel",
+    "SF": "spatial frequency, grey levels",
+    "CC": "correlation, mean over both sources",
+    "SCD": "sum of the correlations of differences",
+    "Qabf": "edges kept, 0 to 1",
+    "flowD": "distance to the frame before moved along the visible video's flow, RGB, grey levels",
+    "BiSWE": "distance to both neighbours moved along the fused video's own flow, grey levels",
+    "MS2R": "change of motion that the sources do not show, pixels",
+}
+"""What each metric is; MODEL.md section 1 has the formulas."""
+
+
+class EvaluationSettings(StrictModel):
+    """All that decides the numbers beside the frames."""
+
+    fused: str = Field(description="What was scored: a folder, a method or weights.")
+    sources: Sources = Field(description="Which frames fusion is compared with.")
+    flow: str = Field(description="Method of optical flow; values of others are not comparable.")
+    direction: Literal["backward", "literal"] = Field(description="Of the flow of flowD.")
+    metrics: dict[str, str] = Field(description="What each metric is.")
+
+
+class ClipScores(StrictModel):
+    """Means over the frames of one clip."""
+
+    clip: str
+    frames: int
+    tags: tuple[str, ...] = ()
+    scores: Scores
+
+
+class TagScores(StrictModel):
+    """Means over the frames of all clips with one tag."""
+
+    tag: str
+    clips: int
+    scores: Scores
+
+
+class Evaluation(StrictModel):
+    """Scores of fused videos."""
+
+    overall: Scores = Field(description="Means over all frames of all clips.")
+    intervals: dict[str, tuple[float, float] | None] = Field(
+        description="95 % of the mean, by drawing clips anew; None for less than two clips."
+    )
+    settings: EvaluationSettings
+    clips: tuple[ClipScores, ...]
+    tags: tuple[TagScores, ...] = ()
