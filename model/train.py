@@ -1,6 +1,7 @@
 """The training of VideoFusion: windows of clips in, weights and their log out."""
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import nn
 
 from model.checkpoint import save_checkpoint
 from model.loader import Batch, WindowLoader, Windows
+from model.network import VideoFusion
 from model.train_log import STEPS_NAME, RunLog, continued, open_log, sole_user, this_start
 from model.train_ranks import ALONE, OtherRankError, Team, Word
 from model.train_state import (
@@ -32,7 +34,7 @@ from model.train_step import (
 )
 from model.train_validation import check_precision, validated, window_picture
 from schemas.errors import TrainError, TwinbandError
-from schemas.training import TrainingRecipe
+from schemas.training import NetworkRecipe, TrainingRecipe
 from schemas.training_run import TrainingData, TrainingRun, TrainingState, TrainingValidation
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -46,6 +48,15 @@ Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
+class FirstWeights:
+    """A trained network to begin from."""
+
+    network: VideoFusion
+    sha256: str
+    """Of its checkpoint."""
+
+
+@dataclass(frozen=True)
 class Material:
     """What a run is trained on."""
 
@@ -54,6 +65,8 @@ class Material:
     """None: no validation."""
     data: TrainingData | None = None
     """The release they come from; None: none."""
+    first: FirstWeights | None = None
+    """None: drawn by the recipe's seed."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +171,16 @@ def _check_start(material: Material, recipe: TrainingRecipe, run_folder: Path, t
             f"{checkpoint} is the end of a finished run; choose another run folder or remove it"
         )
     check_precision(recipe, team.device)
+    first = material.first
+    if first is not None and first.network.recipe != recipe.network:
+        raise TrainError(
+            f"the weights to begin from are of the network {_shown(first.network.recipe)}, and the "
+            f"recipe has {_shown(recipe.network)}; give the recipe that network, or other weights"
+        )
+
+
+def _shown(network: NetworkRecipe) -> str:
+    return ", ".join(f"{name} {value}" for name, value in network.model_dump().items())
 
 
 @contextlib.contextmanager
@@ -186,13 +209,16 @@ def _started(
         workers=means.workers,
         share=team.share,
     )
-    learner = new_learner(initial_network(recipe), recipe, team.device)
+    first = material.first
+    untrained = initial_network(recipe) if first is None else copy.deepcopy(first.network)
+    learner = new_learner(untrained, recipe, team.device)
     saved = states(folder)
     state = TrainingState(step=0, loader=_place(loader))
     facts = TrainingRun(
         recipe=recipe,
         windows_per_step=recipe.batch * recipe.accumulate * team.share.ranks,
         data=material.data,
+        first_weights=None if first is None else first.sha256,
         starts=(this_start(team, after_step=0, workers=means.workers),),
     )
     if saved:
@@ -291,6 +317,7 @@ def _settled(run: _Run, state: TrainingState) -> tuple[TrainingState, Word]:
     """Validate and save where it is due after a step, and say whether to go on."""
     recipe, team = run.recipe, run.means.team
     is_last = state.step == recipe.steps
+    # also before the first step: what is wrong with the val split shows at once
     is_judged = state.validated_step < state.step and (
         is_last or state.step % recipe.validate_every == 0
     )

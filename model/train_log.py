@@ -168,6 +168,7 @@ def _identity(run: TrainingRun) -> dict[str, JsonValue]:
         "recipe": recipe,
         "windows_per_step": run.windows_per_step,
         "data": {"root_hash": root_hash},
+        "first_weights": run.first_weights,
     }
 
 

@@ -141,6 +141,16 @@ class TrainingRecipe(StrictModel):
         0.01, gt=0, le=1e6, description="Largest norm of all gradients together, every step."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="First weights and order of the windows.")
+    augment: bool = Field(
+        False,
+        description="Mirror windows, reverse them in time and turn them by quarters; the official "
+        "run crops at random and does no more.",
+    )
+    redraw: bool = Field(
+        False,
+        description="Degrade every window by draws of its own instead of its clip's; degraded "
+        "frames that were filmed stay what they are.",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Of the network's arithmetic; losses, weights and optimiser stay float32. "

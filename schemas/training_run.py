@@ -46,6 +46,9 @@ class TrainingRun(StrictModel):
     recipe: TrainingRecipe
     windows_per_step: int = Field(ge=1, description="batch x accumulate x ranks.")
     data: TrainingData | None = Field(description="None: not a release.")
+    first_weights: Sha256 | None = Field(
+        description="Of the checkpoint that training began from; None: drawn by the seed."
+    )
     starts: tuple[TrainingStart, ...] = Field(min_length=1)
 
 
@@ -65,7 +68,7 @@ class TrainingState(StrictModel):
     version: Literal[1] = 1
     step: int = Field(ge=0, description="Steps done.")
     loader: dict[str, JsonValue] = Field(description="Where the next batch begins.")
-    validated_step: int = Field(0, ge=0, description="Of the last validation; 0: none.")
+    validated_step: int = Field(-1, ge=-1, description="Of the last validation; -1: none.")
     best: TrainingValidation | None = Field(
         None, description="With the lowest loss; its weights are in best.safetensors."
     )
