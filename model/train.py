@@ -15,7 +15,7 @@ from torch import nn
 from model.checkpoint import save_checkpoint
 from model.loader import Batch, WindowLoader, Windows
 from model.network import VideoFusion
-from model.train_log import STEPS_NAME, RunLog, continued, open_log, sole_user, this_start
+from model.train_log import STEPS_NAME, RunLog, earlier_starts, open_log, sole_user, this_start
 from model.train_ranks import ALONE, OtherRankError, Team, Word
 from model.train_state import (
     Learner,
@@ -219,12 +219,14 @@ def _started(
         windows_per_step=recipe.batch * recipe.accumulate * team.share.ranks,
         data=material.data,
         first_weights=None if first is None else first.sha256,
-        starts=(this_start(team, after_step=0, workers=means.workers),),
+        starts=(),
     )
+    earlier = earlier_starts(folder, facts) if saved else ()
     if saved:
-        facts = continued(folder, facts)
         state = load_state(learner, saved[-1])
         loader.load_state_dict(dict(state.loader))
+    start = this_start(team, after_step=state.step, workers=means.workers)
+    facts = facts.model_copy(update={"starts": (*earlier, start)})
     log = held.enter_context(open_log(folder, facts, state.step)) if team.leads else None
     team.agree(Word.GO_ON)
     network = team.wrapped(learner.network, whole=recipe.losses.reaches_all)

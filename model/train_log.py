@@ -133,8 +133,8 @@ def sole_user(run_folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def continued(run_folder: Path, own: TrainingRun) -> TrainingRun:
-    """The run that `run_folder` holds, with the start of `own` added.
+def earlier_starts(run_folder: Path, own: TrainingRun) -> tuple[TrainingStart, ...]:
+    """The starts of the run that `run_folder` holds, which has to be the run `own`.
 
     Raises:
         TrainError: its run.json is damaged, or it is another run; names every field.
@@ -157,7 +157,7 @@ def continued(run_folder: Path, own: TrainingRun) -> TrainingRun:
                 for name, old, new in different
             )
         )
-    return own.model_copy(update={"starts": (*held.starts, *own.starts)})
+    return held.starts
 
 
 def _identity(run: TrainingRun) -> dict[str, JsonValue]:

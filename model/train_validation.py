@@ -114,6 +114,7 @@ def window_picture(network: VideoFusion, window: Batch, recipe: TrainingRecipe) 
     """The middle frame of one window as a row of five pictures, (3, H, 5 W) in [0, 1].
 
     From left to right: infrared and visible as they come in, fused, infrared and visible restored.
+    What is no number is black.
 
     Args:
         network: on the device to compute on.
@@ -127,4 +128,5 @@ def window_picture(network: VideoFusion, window: Batch, recipe: TrainingRecipe) 
     middle = frames["visible"].shape[1] // 2
     infrared = frames["infrared_degraded"].expand_as(frames["visible"])
     row = (infrared, frames["visible_degraded"], *output)
-    return torch.cat([video[0, middle] for video in row if video is not None], dim=-1).cpu()
+    shown = torch.cat([video[0, middle] for video in row if video is not None], dim=-1)
+    return shown.nan_to_num(0.0, 1.0, 0.0).cpu()

@@ -49,7 +49,7 @@ class TrainingRun(StrictModel):
     first_weights: Sha256 | None = Field(
         description="Of the checkpoint that training began from; None: drawn by the seed."
     )
-    starts: tuple[TrainingStart, ...] = Field(min_length=1)
+    starts: tuple[TrainingStart, ...]
 
 
 class TrainingValidation(StrictModel):
