@@ -10,6 +10,7 @@ import click
 from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog_option, work_option
 from flows.cli_capture import align, calibrate
 from flows.cli_evaluate import evaluate
+from flows.cli_train import train
 
 Band = Literal["infrared", "visible"]
 
@@ -26,6 +27,7 @@ def main() -> None:
 main.add_command(align)
 main.add_command(calibrate)
 main.add_command(evaluate)
+main.add_command(train)
 
 
 def command(run: Callable[..., Answer]) -> click.Command:
@@ -231,48 +233,6 @@ def degrade(
     with progress("degrading") as show:
         frames = degrade_video(source, out, chosen, draw, show)
     return Answer({"degraded": str(out), "frames": frames}, [f"{frames} frames in {out}"])
-
-
-@command
-@click.argument("release")
-@work_option
-@click.option("--out", type=FOLDER, default="runs/latest", show_default=True)
-@click.option("--recipe", type=FILE, help="YAML training recipe.")
-@click.option(
-    "--preset",
-    type=click.Choice(["published", "small"]),
-    help="Recipe without a file.  [default: published on a GPU, small without]",
-)
-@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
-@click.option("--batch", type=click.IntRange(1), help="Overrides the recipe's windows a step.")
-def train(
-    release: str,
-    work: Path,
-    out: Path,
-    recipe: Path | None,
-    preset: str | None,
-    steps: int | None,
-    batch: int | None,
-) -> Answer:
-    """Train VideoFusion on the train split of RELEASE: a version, published folder or address."""
-    from flows.progress import progress
-    from flows.train import train_release, training_recipe
-
-    with progress("training") as show:
-        chosen = training_recipe(recipe, preset, steps=steps, batch=batch)
-        result = train_release(release, work, out, chosen, report=show)
-    lines = [
-        f"loss {result.first_loss:.4f} -> {result.last_loss:.4f} in {result.steps} steps",
-        f"weights: {result.checkpoint}",
-    ]
-    document = {
-        "checkpoint": str(result.checkpoint),
-        "log": str(result.log),
-        "steps": result.steps,
-        "first_loss": result.first_loss,
-        "last_loss": result.last_loss,
-    }
-    return Answer(document, lines)
 
 
 @command

@@ -14,7 +14,9 @@ from flows.publish import publish_release, release_dataset
 from flows.train import train_release, training_recipe
 from model.checkpoint import load_checkpoint
 from model.clips import ClipWindows
-from model.train import WEIGHTS_NAME, initial_network, mean_loss
+from model.train import WEIGHTS_NAME
+from model.train_step import initial_network
+from model.train_validation import validated
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
 from pipeline.simulate import run_simulate
@@ -100,7 +102,7 @@ def run_demo(folder: Path, report: Show = silence) -> Demo:
         published, split="val", frames=recipe.frames, crop=recipe.crop, seed=recipe.seed
     )
     first_loss, last_loss = (
-        mean_loss(network, unseen, recipe, JUDGED_WINDOWS)
+        validated(network, unseen, recipe, JUDGED_WINDOWS).loss
         for network in (initial_network(recipe), load_checkpoint(trained.checkpoint))
     )
     report(5, STEPS, "fusing")

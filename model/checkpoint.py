@@ -1,6 +1,5 @@
 """Weights on disk: safetensors with the recipe inside, and the import of the official weights."""
 
-import os
 import pickle
 import re
 import struct
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+from model.durable import write_whole
 from model.network import VideoFusion
 from schemas.errors import CheckpointError
 from schemas.training import CheckpointHeader, NetworkRecipe, TrainingRecipe
@@ -150,17 +150,8 @@ def save_checkpoint(
     header = CheckpointHeader(network=network.recipe, training=training)
     tensors = {n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}
     content = safetensors_torch.save(tensors, {HEADER_KEY: header.model_dump_json()})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path}: {len(content)} bytes cannot be written: {error.strerror}; "

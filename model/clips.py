@@ -236,6 +236,15 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
             draw=f"{clip.clip} {self.seed} {self.epoch} {index}" if self.redraw else clip.clip,
         )
 
+    def where(self, index: int) -> str:
+        """Where sample `index` of this epoch lies, for messages."""
+        place = self.placement(index)
+        spaced = f" by {place.interval}" if place.interval > 1 else ""
+        return (
+            f"clip {place.clip}, {self.frames} pairs from pair {place.first_pair}{spaced}, crop "
+            f"{place.width}x{place.height} at x {place.x}, y {place.y}"
+        )
+
     def _clip(self, number: int) -> OpenClip:
         if number not in self._opened:
             if len(self._opened) >= MAX_OPEN_CLIPS:

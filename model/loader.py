@@ -1,6 +1,7 @@
 """Batches of windows: one sequence for any number of workers and ranks, resumable at any batch."""
 
 import math
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,6 +33,10 @@ class Windows(Protocol):
 
     def __getitem__(self, index: int, /) -> dict[str, Tensor]:
         """One window: the tensors of `Batch` without their first axis."""
+        ...
+
+    def where(self, index: int, /) -> str:
+        """Where that window lies in this epoch, for messages."""
         ...
 
     def set_epoch(self, epoch: int, /) -> None:
@@ -116,12 +121,18 @@ class WindowLoader:
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # else every pass takes a number from torch's own
+            worker_init_fn=_leave_interrupts_to_the_parent,
         )
+        self._handed_out = range(0)
 
     @property
     def epoch(self) -> int:
         """The epoch that the next batch belongs to."""
         return self._sampler.epoch
+
+    def handed_out(self) -> list[int]:
+        """The windows that the latest batches of all ranks together hold."""
+        return [self._sampler.window(position) for position in self._handed_out]
 
     def __len__(self) -> int:
         """Batches left in this epoch."""
@@ -137,8 +148,9 @@ class WindowLoader:
         sampler = self._sampler
         self._windows.set_epoch(sampler.epoch)
         for batch in _told_of_death(self._loader):
-            windows = next(iter(batch.values())).shape[0]
-            sampler.start += windows * self._share.ranks
+            windows = next(iter(batch.values())).shape[0] * self._share.ranks
+            self._handed_out = range(sampler.start, sampler.start + windows)
+            sampler.start += windows
             yield batch
         sampler.epoch += 1
         sampler.start = 0
@@ -180,6 +192,11 @@ class WindowLoader:
             raise TrainError(f"the saved loader state has the windows {windows!r}, no such state")
         self._windows.load_state_dict(windows)
         self._sampler.epoch, self._sampler.start = epoch, consumed
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    """A terminal sends Ctrl-C to every process, and the parent still wants what is being read."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _told_of_death(loader: DataLoader[dict[str, Tensor]]) -> Iterator[Batch]:

@@ -4,6 +4,7 @@ Frames are RGB in [0, 1], (B, T, 3, H, W). "Distance" is the mean absolute diffe
 is compared.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,8 @@ def loss_terms(
     """The training loss of one batch of windows, term by term.
 
     With the default weights these are the paper's five terms; `similarity` and `consistency` are
-    the official code's additions and stay zero, uncomputed, until the weights ask for them.
+    the official code's additions. A term whose weight is 0 is not computed and stays 0: without
+    `variation` or `color`, these are the paper's ablations.
 
     Args:
         output: what the network made of the degraded frames, both bands restored.
@@ -63,26 +65,30 @@ def loss_terms(
         raise ValueError("the loss needs both restored bands; call the network with restore=True")
     fused, restored_infrared, restored_visible = output.fused, output.infrared, output.visible
     infrared = infrared.expand_as(visible)
-    zero = fused.new_zeros(())
-    fidelity = fidelity_loss(restored_infrared, infrared) + fidelity_loss(restored_visible, visible)
-    variation = (
-        variation_loss(restored_infrared, infrared)
-        + variation_loss(restored_visible, visible)
-        + variation_loss(fused, infrared)
-        + variation_loss(fused, visible)
-    )
+
+    def fidelity() -> Tensor:
+        return fidelity_loss(restored_infrared, infrared) + fidelity_loss(restored_visible, visible)
+
+    def variation() -> Tensor:
+        return (
+            variation_loss(restored_infrared, infrared)
+            + variation_loss(restored_visible, visible)
+            + variation_loss(fused, infrared)
+            + variation_loss(fused, visible)
+        )
+
+    def weighted(weight: float, loss: Callable[..., Tensor], *videos: Tensor) -> Tensor:
+        return weight * loss(*videos) if weight else fused.new_zeros(())
+
+    both = (fused, infrared, visible)
     return LossTerms(
-        intensity=weights.intensity * intensity_loss(fused, infrared, visible),
-        gradient=weights.gradient * gradient_loss(fused, infrared, visible),
-        color=weights.color * color_loss(fused, visible),
-        fidelity=weights.fidelity * fidelity,
-        variation=weights.variation * variation,
-        similarity=weights.similarity * similarity_loss(fused, infrared, visible)
-        if weights.similarity
-        else zero,
-        consistency=weights.consistency * consistency_loss(fused, infrared, visible)
-        if weights.consistency
-        else zero,
+        intensity=weighted(weights.intensity, intensity_loss, *both),
+        gradient=weighted(weights.gradient, gradient_loss, *both),
+        color=weighted(weights.color, color_loss, fused, visible),
+        fidelity=weighted(weights.fidelity, fidelity),
+        variation=weighted(weights.variation, variation),
+        similarity=weighted(weights.similarity, similarity_loss, *both),
+        consistency=weighted(weights.consistency, consistency_loss, *both),
     )
 
 

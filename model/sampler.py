@@ -147,10 +147,18 @@ class WindowSampler(Sampler[int]):
         first = self.start + (self._rank - self.start) % self._ranks
         return range(first, first + rounds * self._ranks, self._ranks)
 
+    def window(self, position: int) -> int:
+        """The window at `position` of this epoch; beyond its end, from its beginning again."""
+        return self._order.at(position % self._length)
+
     def __len__(self) -> int:
         return len(self.own_positions)
 
     def __iter__(self) -> Iterator[int]:
-        order = WindowOrder(self._length, self._seed, self.epoch, self._block)
+        order = self._order
         for position in self.own_positions:
             yield order.at(position % self._length)
+
+    @property
+    def _order(self) -> WindowOrder:
+        return WindowOrder(self._length, self._seed, self.epoch, self._block)

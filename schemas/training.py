@@ -85,6 +85,19 @@ class LossWeights(StrictModel):
         "the paper; the official code has 1.",
     )
 
+    @property
+    def reaches_all(self) -> bool:
+        """Whether every weight of the network has a gradient: all three videos count."""
+        restored = self.fidelity + self.variation
+        fused = self.intensity + self.gradient + self.color + self.similarity + self.consistency
+        return restored > 0 and fused + self.variation > 0
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all weights are 0, so that nothing is learnt; make one larger")
+        return self
+
 
 class TrainingRecipe(StrictModel):
     """How the network is trained; MODEL.md section 2.6 is the source of the defaults."""
@@ -96,7 +109,18 @@ class TrainingRecipe(StrictModel):
     )
     crop: int = Field(128, ge=16, le=1024, multiple_of=4, description="Side of a window, pixels.")
     batch: int = Field(
-        12, ge=1, le=1024, description="Windows per step; the official run had 3 on each of 4 GPUs."
+        12,
+        ge=1,
+        le=1024,
+        description="Windows that a rank computes at once; the official run had 3 on each of 4 "
+        "GPUs. A step takes batch x accumulate x ranks windows.",
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Batches whose gradients are added up for one step, where memory holds no "
+        "larger one: the step is that of one batch of all their windows.",
     )
     steps: int = Field(OFFICIAL_STEPS, ge=1, le=10**8, description="Optimiser steps.")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Highest rate of AdamW.")
@@ -117,6 +141,50 @@ class TrainingRecipe(StrictModel):
         0.01, gt=0, le=1e6, description="Largest norm of all gradients together, every step."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="First weights and order of the windows.")
+    augment: bool = Field(
+        False,
+        description="Mirror windows, reverse them in time and turn them by quarters; the official "
+        "run crops at random and does no more.",
+    )
+    redraw: bool = Field(
+        False,
+        description="Degrade every window by draws of its own instead of its clip's; degraded "
+        "frames that were filmed stay what they are.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of the network's arithmetic; losses, weights and optimiser stay float32. "
+        "bfloat16 (automatic mixed precision) wants a device with units for it.",
+    )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay a step of an exponential moving average of the weights, which is then "
+        "what is validated and saved as the result; None, as in the official run: no average.",
+    )
+    checkpoint_every: int = Field(
+        5_000,
+        ge=1,
+        description="Steps from one state that the run can go on from to the next (the official "
+        "run's 5,000); there is one at the end and on SIGTERM in any case.",
+    )
+    keep_checkpoints: int = Field(2, ge=1, le=1000, description="Latest states that are kept.")
+    validate_every: int = Field(
+        5_000,
+        ge=1,
+        description="Steps from one validation to the next (the official run's 5,000); there is "
+        "one at the end in any case.",
+    )
+    validation_windows: int = Field(
+        16, ge=1, le=100_000, description="Of the val split, spread evenly and always the same."
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Validations in a row without a lower loss that end the run early; None: "
+        "never.",
+    )
 
     @model_validator(mode="after")
     def _runs_downhill(self) -> Self:
@@ -152,6 +220,8 @@ PRESETS: dict[str, TrainingRecipe] = {
         learning_rate=1e-3,
         final_learning_rate=1e-4,
         gradient_clip=1.0,
+        checkpoint_every=200,
+        validate_every=200,
     ),
 }
 """The published run, and one that a processor without a GPU gets through: half the width, fewer

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,15 @@ from tensorboard.backend.event_processing import (  # type: ignore[import-untype
 from torch import Tensor
 
 from model.checkpoint import load_checkpoint
-from model.loader import Batch, collate
+from model.loader import Batch, WindowLoader, collate
 from model.losses import LossTerms
-from model.train import (
-    batches,
-    initial_network,
-    learning_rate,
-    mean_loss,
-    train,
-    train_step,
-    training_step,
-)
+from model.train import Material, Means, TrainingResult, train
+from model.train_log import RUN_NAME
+from model.train_step import batches, initial_network, learning_rate, train_step, training_step
+from model.train_validation import validated
 from schemas.errors import TrainError
-from schemas.training import NetworkRecipe, TrainingRecipe, TrainingStep
+from schemas.training import LossWeights, NetworkRecipe, TrainingRecipe, TrainingStep
+from schemas.training_run import TrainingRun
 
 SMALL = NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1)
 
@@ -60,6 +57,9 @@ class MovingSquares:
         }
         return {name: v.round().clamp(0, 255).to(torch.uint8) for name, v in videos.items()}
 
+    def where(self, index: int) -> str:
+        return f"square {index}"
+
     def set_epoch(self, epoch: int) -> None:
         self.epochs.append(epoch)
 
@@ -75,30 +75,52 @@ def recipe(**choices: object) -> TrainingRecipe:
     return TrainingRecipe.model_validate(usual | choices)
 
 
+ALONE_HERE = Means()
+
+
+def trained(
+    windows: MovingSquares, choices: TrainingRecipe, folder: Path, means: Means = ALONE_HERE
+) -> TrainingResult:
+    return train(Material(windows), choices, folder, means)
+
+
+def losses(result: TrainingResult) -> tuple[float, float]:
+    """Of the first step and of the last one."""
+    assert result.first_loss is not None
+    assert result.last_loss is not None
+    return result.first_loss, result.last_loss
+
+
+def first_batch(windows: MovingSquares, choices: TrainingRecipe) -> Batch:
+    return next(batches(WindowLoader(windows, batch=choices.batch, seed=choices.seed)))
+
+
 def test_training_lowers_the_loss_markedly(tmp_path: Path) -> None:
     windows = MovingSquares(2)
 
-    result = train(windows, recipe(steps=40, learning_rate=1e-3), tmp_path / "run")
+    result = trained(windows, recipe(steps=40, learning_rate=1e-3), tmp_path / "run")
 
+    first, last = losses(result)
     assert result.steps == 40
-    assert result.last_loss < 0.6 * result.first_loss
+    assert result.ended == "finished"
+    assert last < 0.6 * first
 
 
-def test_the_mean_loss_is_that_of_all_windows_whatever_the_batch() -> None:
+def test_the_validation_loss_is_that_of_all_windows_whatever_the_batch() -> None:
     windows, choices = MovingSquares(3), recipe(batch=3)
     network = initial_network(choices)
     whole = collate([windows[index] for index in range(3)])
     terms, _ = train_step(network, torch.optim.AdamW(network.parameters()), whole, choices)
 
     for batch in (1, 2, 3):
-        found = mean_loss(network, windows, recipe(batch=batch), 8)
+        found = validated(network, windows, recipe(batch=batch), 8).loss
         assert found == pytest.approx(terms.total.item(), rel=1e-5)
 
 
 def test_the_saved_weights_are_the_trained_ones(tmp_path: Path) -> None:
     windows, choices = MovingSquares(2), recipe(steps=20, learning_rate=2e-3)
-    result = train(windows, choices, tmp_path / "run")
-    batch = next(batches(windows, choices, workers=0))
+    result = trained(windows, choices, tmp_path / "run")
+    batch = first_batch(windows, choices)
 
     network = load_checkpoint(result.checkpoint)
     terms, _ = train_step(
@@ -106,13 +128,14 @@ def test_the_saved_weights_are_the_trained_ones(tmp_path: Path) -> None:
     )
 
     assert result.checkpoint == tmp_path / "run" / "weights.safetensors"
-    assert terms.total.item() <= result.first_loss
-    assert terms.total.item() == pytest.approx(result.last_loss, rel=0.1)
+    first, last = losses(result)
+    assert terms.total.item() <= first
+    assert terms.total.item() == pytest.approx(last, rel=0.1)
 
 
 def test_two_runs_give_the_same_bytes_whoever_reads_the_windows(tmp_path: Path) -> None:
     runs = [
-        train(MovingSquares(3), recipe(), tmp_path / f"run-{workers}", workers=workers)
+        trained(MovingSquares(3), recipe(), tmp_path / f"run-{workers}", Means(workers=workers))
         for workers in (0, 1)
     ]
 
@@ -124,11 +147,11 @@ def test_two_runs_give_the_same_bytes_whoever_reads_the_windows(tmp_path: Path) 
 def test_the_rate_of_the_step_reaches_the_optimiser(tmp_path: Path) -> None:
     standing_still = recipe(steps=1, warm_up_steps=0, final_learning_rate=0)
 
-    result = train(MovingSquares(2), standing_still, tmp_path / "run")
+    result = trained(MovingSquares(2), standing_still, tmp_path / "run")
 
-    trained, first = load_checkpoint(result.checkpoint), initial_network(standing_still)
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(trained.state_dict()[name], tensor), name
+    after, before = load_checkpoint(result.checkpoint), initial_network(standing_still)
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], tensor), name
 
 
 def test_another_seed_gives_other_weights() -> None:
@@ -148,12 +171,8 @@ def test_making_a_network_leaves_the_random_state_of_the_caller_alone() -> None:
 def test_every_step_is_reported_and_logged(tmp_path: Path) -> None:
     reported: list[tuple[int, float]] = []
 
-    result = train(
-        MovingSquares(2),
-        recipe(),
-        tmp_path / "run",
-        report=lambda step, loss: reported.append((step, loss)),
-    )
+    means = Means(report=lambda step, loss: reported.append((step, loss)))
+    result = trained(MovingSquares(2), recipe(), tmp_path / "run", means)
 
     lines = result.log.read_text().splitlines()
     logged = [TrainingStep.model_validate_json(line) for line in lines]
@@ -168,18 +187,22 @@ def test_every_step_is_reported_and_logged(tmp_path: Path) -> None:
         assert sum(terms) == pytest.approx(record.loss, rel=1e-5)
 
 
-def test_the_recipe_lies_beside_the_weights(tmp_path: Path) -> None:
-    train(MovingSquares(1), recipe(steps=1), tmp_path / "run")
+def test_the_recipe_and_the_surroundings_lie_beside_the_weights(tmp_path: Path) -> None:
+    trained(MovingSquares(1), recipe(steps=1), tmp_path / "run")
 
-    text = (tmp_path / "run" / "recipe.json").read_text()
+    run = TrainingRun.model_validate_json((tmp_path / "run" / RUN_NAME).read_bytes())
 
-    assert TrainingRecipe.model_validate_json(text) == recipe(steps=1)
+    assert run.recipe == recipe(steps=1)
+    assert run.windows_per_step == 2
+    (start,) = run.starts
+    assert (start.after_step, start.ranks, start.torch) == (0, 1, torch.__version__)
+    assert start.twinband == metadata.version("twinband")
 
 
 def test_every_epoch_shows_every_window_once_in_another_order() -> None:
     windows = MovingSquares(6)
 
-    taken = list(itertools.islice(batches(windows, recipe(), workers=0), 6))
+    taken = list(itertools.islice(batches(WindowLoader(windows, batch=2, seed=0)), 6))
 
     tops = [
         (window[0, 0, :, 4] == 230).int().argmax().item()
@@ -192,7 +215,7 @@ def test_every_epoch_shows_every_window_once_in_another_order() -> None:
 
 
 def test_fewer_windows_than_a_batch_still_train() -> None:
-    batch = next(batches(MovingSquares(1), recipe(batch=8), workers=0))
+    batch = first_batch(MovingSquares(1), recipe(batch=8))
 
     assert batch["infrared"].shape == (1, 2, 1, 16, 16)
 
@@ -201,9 +224,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for() -> None:
     network = initial_network(recipe())
     optimizer = torch.optim.AdamW(network.parameters())
 
-    _, norm = train_step(
-        network, optimizer, next(batches(MovingSquares(2), recipe(), workers=0)), recipe()
-    )
+    _, norm = train_step(network, optimizer, first_batch(MovingSquares(2), recipe()), recipe())
 
     clipped = torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None])
     assert norm > 0.01
@@ -237,17 +258,17 @@ def test_warm_up_defaults_to_the_official_share() -> None:
 
 def test_no_windows_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"no window of 2 pairs.*build and release"):
-        train(MovingSquares(0), recipe(), tmp_path / "run")
+        trained(MovingSquares(0), recipe(), tmp_path / "run")
 
     assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_never_overwritten(tmp_path: Path) -> None:
-    result = train(MovingSquares(1), recipe(steps=1), tmp_path / "run")
+    result = trained(MovingSquares(1), recipe(steps=1), tmp_path / "run")
     before = result.checkpoint.read_bytes()
 
     with pytest.raises(TrainError, match=r"weights.safetensors is the end of a finished run"):
-        train(MovingSquares(1), recipe(steps=1, seed=1), tmp_path / "run")
+        trained(MovingSquares(1), recipe(steps=1, seed=1), tmp_path / "run")
 
     assert result.checkpoint.read_bytes() == before
 
@@ -256,22 +277,22 @@ def test_a_run_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
 
     with pytest.raises(TrainError, match=r"run.deeper: the run's log cannot be written"):
-        train(MovingSquares(1), recipe(steps=1), tmp_path / "run" / "deeper")
+        trained(MovingSquares(1), recipe(steps=1), tmp_path / "run" / "deeper")
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_names_the_step(broken: float) -> None:
-    terms = LossTerms(*(torch.tensor(v) for v in (1.0, 2.0, broken, 0.0, 0.0, 0.0, 0.0)))
+    numbers = [1.0, 2.0, broken, 0.0, 0.0, 0.0, 0.0, broken, 1.0]
 
     with pytest.raises(TrainError, match=rf"step 7: the loss is {broken:g}.*color {broken:g}"):
-        training_step(7, terms, torch.tensor(1.0), recipe(steps=9))
+        training_step(7, numbers, recipe(steps=9), list)
 
 
 def test_a_gradient_that_is_no_number_names_the_step() -> None:
-    terms = LossTerms(*(torch.tensor(1.0) for _ in LossTerms._fields))
+    numbers = [1.0] * (len(LossTerms._fields) + 1) + [math.inf]
 
     with pytest.raises(TrainError, match=r"step 2: .*norm of the gradients inf"):
-        training_step(2, terms, torch.tensor(math.inf), recipe())
+        training_step(2, numbers, recipe(), list)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +304,10 @@ def test_a_gradient_that_is_no_number_names_the_step() -> None:
         ({"warm_up_steps": 4}, "more than the 3 steps"),
         ({"network": {"channels": 24}}, "multiple of 16"),
         ({"stepps": 4}, "Extra inputs"),
+        ({"ema_decay": 1.0}, "less than 1"),
+        ({"accumulate": 0}, "greater than or equal to 1"),
+        ({"precision": "float16"}, "float32.*bfloat16"),
+        ({"losses": dict.fromkeys(LossWeights.model_fields, 0)}, "nothing is learnt"),
     ],
 )
 def test_a_recipe_that_contradicts_itself_is_refused(
