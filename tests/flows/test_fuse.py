@@ -45,7 +45,7 @@ def test_ten_times_the_frames_take_no_more_memory(weights: Path, tmp_path: Path)
     for frames in (40, 400):
         folder = tmp_path / str(frames)
         folder.mkdir()
-        paths = film(folder, frames, 96, 128)
+        paths = film(folder, frames, 64, 80)
         answer = fused(*paths, folder / "fused.mp4", "--weights", weights)
         assert answer.document["frames"] == frames, answer.complaints
         peaks[frames] = answer.peak_kib
