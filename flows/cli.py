@@ -239,12 +239,38 @@ def degrade(
 @click.argument("infrared", type=ANYTHING)
 @click.argument("visible", type=ANYTHING)
 @click.argument("out", type=FILE)
-@click.option("--weights", type=FILE, required=True, help="Checkpoint made by twinband train.")
-def fuse(infrared: Path, visible: Path, out: Path, weights: Path) -> Answer:
-    """Fuse two registered videos into the mp4 OUT."""
-    from flows.fuse import fuse_videos
+@click.option(
+    "--weights", type=FILE, help="Checkpoint made by twinband train.  [default: those bundled]"
+)
+@click.option(
+    "--restored", type=FOLDER, help="Write both bands restored there, infrared.mp4 and visible.mp4."
+)
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Of folders of frames.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="bfloat16 pays on GPUs and on processors with units for it.",
+)
+def fuse(
+    infrared: Path,
+    visible: Path,
+    out: Path,
+    weights: Path | None,
+    restored: Path | None,
+    fps: float | None,
+    precision: Literal["float32", "bfloat16"],
+) -> Answer:
+    """Fuse two registered videos of any length into the mp4 OUT."""
+    from flows.fuse import Fusing, fuse_videos
     from flows.progress import progress
+    from model.checkpoint import BUNDLED_WEIGHTS
 
+    fusing = Fusing(weights or BUNDLED_WEIGHTS, restored, precision)
     with progress("fusing") as show:
-        frames = fuse_videos(infrared, visible, out, weights, report=show)
-    return Answer({"fused": str(out), "frames": frames}, [f"{frames} frames in {out}"])
+        frames = fuse_videos(infrared, visible, out, fusing, fps=fps, report=show)
+    document = {"fused": str(out), "frames": frames}
+    if restored is not None:
+        document["restored"] = str(restored)
+    return Answer(document, [f"{frames} frames in {out}"])

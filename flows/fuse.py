@@ -1,18 +1,20 @@
 """Fusing two registered videos, or a clip, into an mp4."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flows.progress import Show, silence
-from model.checkpoint import load_checkpoint
-from model.fuse import Pair, fuse_windows
+from model.checkpoint import BUNDLED_WEIGHTS, load_checkpoint
+from model.fuse import Pair, Precision, fuse_stream
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
-from pipeline.video_files import StreamProbe, probe, read_frames, write_video
+from pipeline.video_encoding import open_video
+from pipeline.video_files import StreamProbe, probe, read_frames
 from schemas.errors import FuseError
 from schemas.store import CHUNK_PAIRS
 
@@ -20,19 +22,43 @@ HALF_PERIOD = 0.5
 """Frames of registered videos belong together within half a period of the slower camera."""
 
 
+@dataclass(frozen=True)
+class Fusing:
+    """How videos are fused."""
+
+    weights: Path = BUNDLED_WEIGHTS
+    restored: Path | None = None
+    """Folder for infrared.mp4 and visible.mp4, both restored; None: not wanted."""
+    precision: Precision = "float32"
+
+
 def fuse_videos(
-    infrared: Path, visible: Path, out: Path, weights: Path, report: Show = silence
+    infrared: Path,
+    visible: Path,
+    out: Path,
+    fusing: Fusing,
+    *,
+    fps: float | None = None,
+    report: Show = silence,
 ) -> int:
     """Fuse two registered 8-bit videos of one size into the mp4 `out`; returns its frames.
 
     Frames are paired by their presentation times; an infrared frame without a visible one within
     half a frame period is left out.
 
+    Args:
+        infrared: a video or a folder of numbered frames.
+        visible: the same.
+        out: an mp4, without sound.
+        fusing: how.
+        fps: of folders of frames, which have no times.
+        report: told of every frame.
+
     Raises:
         VideoError, CheckpointError: a file cannot be read or written.
         FuseError: the videos are not registered to each other, or have no instant in common.
     """
-    found = {infrared: probe(infrared), visible: probe(visible)}
+    found = {path: probe(path, fps=fps) for path in (infrared, visible)}
     _check_registered(found)
     times_s = [one.times_s for one in found.values()]
     period_s = max(float(np.median(np.diff(times))) for times in times_s)
@@ -41,7 +67,7 @@ def fuse_videos(
         raise FuseError(f"{infrared} and {visible} have no instant in common; fuse a built clip")
     frames = _paired(infrared, visible, pairs)
     total = pairs.residual_s.size
-    return _fuse(frames, total, out, weights, fps=1 / period_s, report=report)
+    return _fuse(frames, total, out, fusing, fps=1 / period_s, report=report)
 
 
 def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show = silence) -> int:
@@ -61,7 +87,7 @@ def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show
             infrared, visible = (read_pairs(group, name, first, last) for name in names)
             yield from zip(infrared, visible, strict=True)
 
-    return _fuse(frames(), wanted, out, weights, fps=attributes.fps, report=report)
+    return _fuse(frames(), wanted, out, Fusing(weights), fps=attributes.fps, report=report)
 
 
 def _check_registered(found: dict[Path, StreamProbe]) -> None:
@@ -88,14 +114,26 @@ def _paired(infrared: Path, visible: Path, pairs: Pairs) -> Iterator[Pair]:
 
 
 def _fuse(
-    frames: Iterable[Pair], total: int, out: Path, weights: Path, *, fps: float, report: Show
+    frames: Iterable[Pair], total: int, out: Path, fusing: Fusing, *, fps: float, report: Show
 ) -> int:
-    """Fuse pairs into the mp4 `out`, telling `report` of every frame."""
-    fused = fuse_windows(load_checkpoint(weights), frames)
-
-    def watched() -> Iterator[NDArray[np.uint8]]:
-        for done, frame in enumerate(fused, 1):
+    """Fuse pairs into the mp4 `out`, telling `report` of every frame; returns how many."""
+    paths = {"fused": out}
+    if fusing.restored is not None:
+        paths |= {band: fusing.restored / f"{band}.mp4" for band in ("infrared", "visible")}
+    made = fuse_stream(
+        load_checkpoint(fusing.weights),
+        frames,
+        restore=fusing.restored is not None,
+        precision=fusing.precision,
+    )
+    done = 0
+    with ExitStack() as opened:
+        videos = {
+            name: opened.enter_context(open_video(path, fps=fps, codec="h264"))
+            for name, path in paths.items()
+        }
+        for done, instant in enumerate(made, 1):
+            for name, video in videos.items():
+                video.write(getattr(instant, name))
             report(done, total, "")
-            yield frame
-
-    return write_video(out, watched(), fps=fps, codec="h264")
+    return done

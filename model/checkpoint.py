@@ -18,6 +18,9 @@ from model.network import VideoFusion
 from schemas.errors import CheckpointError
 from schemas.training import CheckpointHeader, NetworkRecipe, TrainingRecipe
 
+BUNDLED_WEIGHTS = Path(__file__).parent / "weights" / "videofusion-small.safetensors"
+"""Weights of our own that come with the package; model/weights/README.md says what they are."""
+
 HEADER_KEY = "twinband"
 """Where the header stands in the metadata of a safetensors file."""
 

@@ -1,73 +1,95 @@
-"""Fusing videos of any length in constant memory: overlapping windows, centres kept."""
+"""Fusing videos of any length in constant memory, part after part without a seam."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network import VideoFusion
+from model.network import FusedVideo, VideoFusion, temporal_reach
+from model.timeline import Timeline
 from schemas.errors import FuseError
 
 Frame = NDArray[np.uint8]
 Pair = tuple[Frame, Frame]
 """Infrared (H, W) and visible RGB (H, W, 3), of one instant."""
 
-DEFAULT_WINDOW = 16
-"""Frames the network sees at once. Each takes about half a gigabyte at 640x480 (float32, published
-network); a longer window spends less on overlap."""
+Precision = Literal["float32", "bfloat16"]
 
-DEFAULT_CONTEXT = 4
-"""Frames each side that are seen but not kept: errors of 0.015 grey levels against fusing the whole
-video at once; 14 are exact (MODEL.md section 4)."""
+DEFAULT_WINDOW = 8
+"""Frames the network takes at once after the first part, which has one more than its reach; more
+take more memory and, on a processor, no less time."""
 
 
-def fuse_windows(
+class FusedFrame(NamedTuple):
+    """One instant, RGB (H, W, 3) each."""
+
+    fused: Frame
+    infrared: Frame | None
+    """Restored; None unless asked for."""
+    visible: Frame | None
+    """Restored; None unless asked for."""
+
+
+def fuse_stream(
     network: VideoFusion,
     frames: Iterable[Pair],
     *,
     window: int = DEFAULT_WINDOW,
-    context: int = DEFAULT_CONTEXT,
-) -> Iterator[Frame]:
-    """Fuse a video, frame by frame, while holding no more than a window of it.
+    restore: bool = False,
+    precision: Precision = "float32",
+) -> Iterator[FusedFrame]:
+    """Fuse a video, frame by frame, as the network would the whole of it at once.
 
-    Only frames with `context` neighbours on both sides, or at an end of the video, are kept of each
-    window. [0, 1] maps to [0, 255] for every frame alike: no stretch, so no flicker.
+    The layers along time keep the few frames that they still need, so that no part is computed
+    twice and none is seen by less than its neighbours. [0, 1] maps to [0, 255] for every frame
+    alike: no stretch, so no flicker.
 
     Args:
-        network: its device and precision are used.
+        network: its device and weights are used.
         frames: pairs in time order, all of one size.
-        window: frames the network sees at once, more than twice the context.
-        context: frames seen beyond those kept, each side.
+        window: frames that the network takes at once, once it has seen as many as it looks ahead.
+        restore: whether the restored bands are wanted too.
+        precision: of the arithmetic; bfloat16 differs by about a grey level and pays on devices
+            with units for it (NVIDIA GPUs from 8.0 on, processors with AMX).
 
     Returns:
-        As many fused frames as pairs came in, RGB (H, W, 3).
+        As many as pairs came in.
 
     Raises:
-        FuseError: window and context do not fit, or frames differ in size or kind.
+        FuseError: the window holds no frame, or frames differ in size or kind.
     """
-    if context < 0 or window <= 2 * context:
-        raise FuseError(
-            f"a window of {window} frames has none left to keep with a context of {context} each "
-            f"side; make the window at least {2 * max(context, 0) + 1}"
-        )
-    return _fused(network, _checked(frames), window, context)
+    if window < 1:
+        raise FuseError(f"a window of {window} frames holds none; make it at least 1")
+
+    def part(pairs: list[Pair], timeline: Timeline) -> Iterator[FusedFrame]:
+        return _levels(_fused_part(network, pairs, timeline, precision, restore=restore))
+
+    return _parts(_checked(frames), temporal_reach(network.recipe) + 1, window, part)
 
 
-def _fused(
-    network: VideoFusion, frames: Iterator[Pair], window: int, context: int
-) -> Iterator[Frame]:
+def _parts(
+    frames: Iterator[Pair],
+    first: int,
+    window: int,
+    fused: Callable[[list[Pair], Timeline], Iterator[FusedFrame]],
+) -> Iterator[FusedFrame]:
+    """All of a video through `fused`, in parts of which only the last knows that it is."""
+    timeline = Timeline()
+    timeline.ends = False
     held: list[Pair] = []
-    first_kept = 0
+    wanted = max(first, window)
     for pair in frames:
-        if len(held) == window:
-            yield from _fuse(network, held)[first_kept : window - context]
-            held = held[window - 2 * context :]
-            first_kept = context
+        if len(held) == wanted:
+            yield from fused(held, timeline)
+            held, wanted = [], window
         held.append(pair)
     if held:
-        yield from _fuse(network, held)[first_kept:]
+        timeline.ends = True
+        yield from fused(held, timeline)
 
 
 def _checked(frames: Iterable[Pair]) -> Iterator[Pair]:
@@ -88,15 +110,46 @@ def _checked(frames: Iterable[Pair]) -> Iterator[Pair]:
 
 
 @torch.inference_mode()
-def _fuse(network: VideoFusion, pairs: list[Pair]) -> Frame:
-    """Fused frames of one window, (T, H, W, 3)."""
+def _fused_part(
+    network: VideoFusion,
+    pairs: list[Pair],
+    timeline: Timeline,
+    precision: Precision,
+    *,
+    restore: bool,
+) -> FusedVideo:
     like = next(network.parameters())
     infrared = _unit_range([infrared[..., None] for infrared, _ in pairs], like)
     visible = _unit_range([visible for _, visible in pairs], like)
-    fused = network(infrared, visible, restore=False).fused[0]  # (T, 3, H, W)
-    levels = (fused * 255).round().clamp(0, 255).to(torch.uint8)
-    fused_frames: Frame = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return fused_frames
+    with _arithmetic(like.device.type, precision):
+        output: FusedVideo = network(infrared, visible, restore=restore, timeline=timeline)
+    return output
+
+
+def _arithmetic(device: str, precision: Precision) -> AbstractContextManager[object]:
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _levels(output: FusedVideo) -> Iterator[FusedFrame]:
+    """Frames of one part, uint8."""
+    videos = [None if video is None else _frames(video[0]) for video in output]
+    fused, infrared, visible = videos
+    if fused is None:
+        raise ValueError("the network has put out no fused video")
+    for index, frame in enumerate(fused):
+        yield FusedFrame(
+            frame,
+            None if infrared is None else infrared[index],
+            None if visible is None else visible[index],
+        )
+
+
+def _frames(video: Tensor) -> Frame:
+    """(T, 3, H, W) in [0, 1] as uint8 (T, H, W, 3)."""
+    video = video.to(torch.promote_types(video.dtype, torch.float32))
+    levels = (video * 255).round().clamp(0, 255).to(torch.uint8)
+    frames: Frame = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return frames
 
 
 def _unit_range(frames: list[Frame], like: Tensor) -> Tensor:

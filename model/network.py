@@ -91,8 +91,24 @@ class GuidedFusion(nn.Module):
         return fused
 
 
+class Unreinforced(nn.Module):
+    """In place of CmDRM: a band as it is."""
+
+    def forward(self, own: Tensor, _other: Tensor) -> Tensor:
+        """(N, C, H, W) in and out."""
+        return own
+
+
+class Addition(nn.Module):
+    """In place of CMGF: the sum of both bands."""
+
+    def forward(self, infrared: Tensor, visible: Tensor) -> Tensor:
+        """(N, C, H, W) in and out."""
+        return infrared + visible
+
+
 class CoAttentionStack(nn.ModuleList):
-    """BiCAM: layer upon layer, every frame looks at its two neighbours."""
+    """BiCAM: layer upon layer, every frame looks at its two neighbours; no layer, as it is."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__(CoBlock(channels) for _ in range(layers))
@@ -135,28 +151,36 @@ class VideoFusion(nn.Module):
         super().__init__()
         self.recipe = recipe or NetworkRecipe()
         channels_1, channels_2, channels_3 = self.recipe.scale_channels
-        blocks_1, blocks_2, blocks_3 = self.recipe.blocks
+        blocks_1, blocks_2, _ = self.recipe.blocks
 
         self.infrared_1 = TemporalConvolutions(IMAGE_CHANNELS, channels_1)
         self.visible_1 = TemporalConvolutions(IMAGE_CHANNELS, channels_1)
         self.infrared_2, self.visible_2 = BandStage(channels_2), BandStage(channels_2)
         self.infrared_3, self.visible_3 = BandStage(channels_3), BandStage(channels_3)
 
-        self.reinforce_infrared_2 = DifferentialReinforcement(channels_2)
-        self.reinforce_visible_2 = DifferentialReinforcement(channels_2)
-        self.reinforce_infrared_3 = DifferentialReinforcement(channels_3)
-        self.reinforce_visible_3 = DifferentialReinforcement(channels_3)
+        def reinforcement(channels: int) -> nn.Module:
+            whole = self.recipe.reinforcement
+            return DifferentialReinforcement(channels) if whole else Unreinforced()
 
-        self.fuse_1, self.fuse_2 = GuidedFusion(channels_1), GuidedFusion(channels_2)
-        self.fuse_3 = GuidedFusion(channels_3)
+        def fusion(channels: int) -> nn.Module:
+            return GuidedFusion(channels) if self.recipe.guided_fusion else Addition()
+
+        self.reinforce_infrared_2 = reinforcement(channels_2)
+        self.reinforce_visible_2 = reinforcement(channels_2)
+        self.reinforce_infrared_3 = reinforcement(channels_3)
+        self.reinforce_visible_3 = reinforcement(channels_3)
+
+        self.fuse_1, self.fuse_2 = fusion(channels_1), fusion(channels_2)
+        self.fuse_3 = fusion(channels_3)
         self.enhance_1 = nn.Sequential(*(SelfBlock(channels_1) for _ in range(blocks_1)))
         self.enhance_2 = nn.Sequential(*(SelfBlock(channels_2) for _ in range(blocks_2)))
 
-        self.co_attend_3 = CoAttentionStack(channels_3, blocks_3)
+        layers_1, layers_2, layers_3 = self.recipe.co_attention_layers
+        self.co_attend_3 = CoAttentionStack(channels_3, layers_3)
         self.up_2 = Upsample(channels_3)
-        self.co_attend_2 = CoAttentionStack(channels_2, blocks_2)
+        self.co_attend_2 = CoAttentionStack(channels_2, layers_2)
         self.up_1 = Upsample(channels_2)
-        self.co_attend_1 = CoAttentionStack(channels_1, blocks_1)
+        self.co_attend_1 = CoAttentionStack(channels_1, layers_1)
 
         self.select_infrared, self.select_visible = Gates(channels_1), Gates(channels_1)
         self.decode_fused = Decoder(channels_1, self.recipe.decoder_blocks)
@@ -241,7 +265,7 @@ def temporal_reach(recipe: NetworkRecipe) -> int:
     Two for the two convolutions along time of each scale, one for each co-attention layer
     (MODEL.md section 4).
     """
-    return 2 * len(recipe.blocks) + sum(recipe.blocks)
+    return 2 * len(recipe.blocks) + sum(recipe.co_attention_layers)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -4,9 +4,8 @@ import re
 import shutil
 import signal
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from itertools import chain
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,47 +48,95 @@ def write_video(
         OSError: the file cannot be made or renamed.
         ValueError: the codec cannot keep such frames.
     """
-    source = iter(frames)
-    first = next(source, None)
-    if first is None:
-        raise VideoError(f"{path}: there is no frame to write; check the source of the frames")
-    if (codec == "h264" and first.dtype != np.uint8) or (codec == "ffv1" and first.ndim > 2):
-        raise ValueError(f"{path}: {codec} cannot keep frames that are {described(first)}")
-    with written_whole(path) as partial:
-        process = _encoder(partial, _padded(first) if codec == "h264" else first, fps, codec, crf)
-        with process, ThreadPoolExecutor(1) as listener:
-            said = listener.submit(process.stderr.read)
-            count = 0
-            try:
-                for frame in _alike(chain([first], source), path):
-                    stored = _padded(frame) if codec == "h264" else frame
-                    process.stdin.write(np.ascontiguousarray(stored).data)
-                    count += 1
-            except BrokenPipeError:
-                pass  # ffmpeg ended early; its return code and its words say why
-            except BaseException:
-                process.kill()
-                raise
-            finally:
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
-            reason = _reason(process.wait(), said.result())
-        if reason:
-            raise VideoError(f"{path}: cannot be written: {reason}; free space or check the path")
-    return count
+    with open_video(path, fps=fps, codec=codec, crf=crf) as video:
+        for frame in frames:
+            video.write(frame)
+    return video.frames
 
 
-def _alike(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
-    """The same frames, refused where one is not of the first one's shape and type."""
-    first: Frame | None = None
-    for index, frame in enumerate(frames):
-        first = frame if first is None else first
-        if (frame.shape, frame.dtype) != (first.shape, first.dtype):
+@contextmanager
+def open_video(
+    path: Path, *, fps: float, codec: Codec, crf: int = 18
+) -> Iterator["VideoBeingWritten"]:
+    """Encode frames as they come, as `write_video` does; several videos may be open at once.
+
+    Raises:
+        VideoError: no frame came, frames differ in size, or ffmpeg fails, as on a full disk.
+        OSError: the file cannot be made or renamed.
+        ValueError: the codec cannot keep such frames.
+    """
+    with written_whole(path) as partial, ExitStack() as opened:
+        video = VideoBeingWritten(path, partial, opened, fps, codec, crf)
+        try:
+            yield video
+        except BaseException:
+            video.kill()
+            raise
+        video.finish()
+
+
+class VideoBeingWritten:
+    """What `open_video` gives: an encoder that starts with the first frame."""
+
+    def __init__(
+        self, path: Path, partial: Path, opened: ExitStack, fps: float, codec: Codec, crf: int
+    ) -> None:
+        """Encode into `partial`; `opened` ends what is started here."""
+        self.frames = 0
+        """Written so far."""
+        self._path, self._partial, self._opened = path, partial, opened
+        self._fps, self._codec, self._crf = fps, codec, crf
+        self._first: Frame | None = None
+        self._process: Any = None
+
+    def write(self, frame: Frame) -> None:
+        """Encode one more frame; raises what `open_video` says."""
+        if self._first is None:
+            self._start(frame)
+            self._first = frame
+        if (frame.shape, frame.dtype) != (self._first.shape, self._first.dtype):
             raise VideoError(
-                f"{path}: frame {index} is {described(frame)} and the first one "
-                f"{described(first)}; all frames of a video must be alike"
+                f"{self._path}: frame {self.frames} is {described(frame)} and the first one "
+                f"{described(self._first)}; all frames of a video must be alike"
             )
-        yield frame
+        stored = _padded(frame) if self._codec == "h264" else frame
+        try:
+            self._process.stdin.write(np.ascontiguousarray(stored).data)
+        except BrokenPipeError:
+            self.finish()  # ffmpeg ended early; its return code and its words say why
+        self.frames += 1
+
+    def finish(self) -> None:
+        """Wait until all is encoded; raises what `open_video` says."""
+        if self._process is None:
+            raise VideoError(
+                f"{self._path}: there is no frame to write; check the source of the frames"
+            )
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if reason := _reason(self._process.wait(), self._said.result()):
+            raise VideoError(
+                f"{self._path}: cannot be written: {reason}; free space or check the path"
+            )
+
+    def kill(self) -> None:
+        """Give up."""
+        if self._process is not None:
+            self._process.kill()
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def _start(self, first: Frame) -> None:
+        is_h264 = self._codec == "h264"
+        if (is_h264 and first.dtype != np.uint8) or (not is_h264 and first.ndim > 2):
+            raise ValueError(
+                f"{self._path}: {self._codec} cannot keep frames that are {described(first)}"
+            )
+        shown = _padded(first) if is_h264 else first
+        process = _encoder(self._partial, shown, self._fps, self._codec, self._crf)
+        self._process = self._opened.enter_context(process)
+        listener = self._opened.enter_context(ThreadPoolExecutor(1))
+        self._said: Future[bytes] = listener.submit(process.stderr.read)
 
 
 def _encoder(partial: Path, first: Frame, fps: float, codec: Codec, crf: int) -> Any:

@@ -37,6 +37,23 @@ class NetworkRecipe(StrictModel):
     decoder_blocks: BlockCount = Field(
         2, description="Transformer blocks of each of the three decoders."
     )
+    co_attention: bool = Field(
+        True, description="Co-attention along time; false is the paper's ablation w/o BiCAM."
+    )
+    reinforcement: bool = Field(
+        True,
+        description="Each band reinforced by the other; false is the paper's ablation w/o CmDRM.",
+    )
+    guided_fusion: bool = Field(
+        True,
+        description="Bands fused by cross-attention; false adds them, the paper's ablation w/o "
+        "CMGF.",
+    )
+
+    @property
+    def co_attention_layers(self) -> tuple[int, int, int]:
+        """Layers of co-attention along time at full, half and quarter resolution."""
+        return self.blocks if self.co_attention else (0, 0, 0)
 
     @property
     def scale_channels(self) -> tuple[int, int, int]:
