@@ -10,6 +10,7 @@ import click
 from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog_option, work_option
 from flows.cli_capture import align, calibrate
 from flows.cli_evaluate import evaluate
+from flows.cli_model import model
 from flows.cli_train import train
 
 Band = Literal["infrared", "visible"]
@@ -27,6 +28,7 @@ def main() -> None:
 main.add_command(align)
 main.add_command(calibrate)
 main.add_command(evaluate)
+main.add_command(model)
 main.add_command(train)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from flows.cli_answers import ANYTHING, FOLDER, Answer, answering, work_option
+from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, work_option
 
 METHODS = [
     "average", "maximum", "laplacian-pyramid", "wavelet", "guided-filter", "two-scale-saliency",
@@ -18,6 +18,7 @@ METHODS = [
 @click.argument("release", required=False)
 @work_option
 @click.option("--method", type=click.Choice(METHODS), help="Fuse RELEASE's clips by this.")
+@click.option("--model", "weights", type=FILE, help="Fuse RELEASE's clips by this checkpoint.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test",
               show_default=True, help="Whose clips of RELEASE.")  # fmt: skip
 @click.option("--fused", type=ANYTHING, help="Score what lies here instead: a video, a folder of "
@@ -48,6 +49,7 @@ def evaluate(
     release: str | None,
     work: Path,
     method: Any,
+    weights: Path | None,
     split: Any,
     fused: Path | None,
     infrared: Path | None,
@@ -57,18 +59,21 @@ def evaluate(
     smoothness: bool,
     **choices: Any,
 ) -> Answer:
-    """Score fused videos by the field's metrics: those of --fused, or a --method on RELEASE."""
+    """Score fused videos by the field's metrics: of --fused, or a --method's or --model's."""
+    if method is not None and weights is not None:
+        raise click.UsageError("give --method or --model, not both")
+    fuser = method if weights is None else weights
     paths = {"fused": fused, "infrared": infrared, "visible": visible}
     given = {stream: path for stream, path in paths.items() if path is not None}
-    if given and (len(given) < len(paths) or release is not None or method is not None):
+    if given and (len(given) < len(paths) or release is not None or fuser is not None):
         raise click.UsageError(
-            "give --fused, --infrared and --visible together, and neither RELEASE nor --method"
+            "give --fused, --infrared and --visible together, without RELEASE, --method and --model"
         )
-    if not given and (release is None or method is None):
+    if not given and (release is None or fuser is None):
         raise click.UsageError(
-            "give RELEASE with --method, or --fused with --infrared and --visible"
+            "give RELEASE with --method or --model, or --fused with --infrared and --visible"
         )
-    from flows.evaluate import Choices, evaluate_folders, evaluate_method
+    from flows.evaluate import Choices, evaluate_folders, evaluate_release
     from flows.evaluate_tables import lines, write_evaluation
     from flows.progress import progress
 
@@ -77,7 +82,7 @@ def evaluate(
         if release is None:
             scored = evaluate_folders(given, chosen, show)
         else:
-            scored = evaluate_method(release, work, method, chosen, split=split, report=show)
+            scored = evaluate_release(release, work, fuser, chosen, split=split, report=show)
     written = write_evaluation(scored, out) if out else []
     document = scored.evaluation.model_dump(mode="json")
     document["files"] = [str(path) for path in written]

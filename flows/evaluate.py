@@ -1,7 +1,9 @@
 """Scoring fused videos: those of folders, or what a method makes of a release's clips."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from flows.optical_flow import FlowMethod, optical_flow
 from flows.progress import Show, silence
 from flows.publish import release_folder
 from model.baselines import Method, fuse_classically
+from model.checkpoint import load_checkpoint
 from model.clips import Placement, open_release, read_band
 from model.evaluate import (
+    Bands,
     ScoredFrame,
     Scoring,
     by_tag,
@@ -21,7 +25,10 @@ from model.evaluate import (
     mean_scores,
     score_frames,
 )
+from model.fuse import Pair as FusingPair
+from model.fuse import fuse_stream
 from model.metrics_flow import Direction
+from model.network import VideoFusion
 from model.places import is_address
 from model.stores import OpenClip, open_clip
 from pipeline.image_files import FRAME_NAME
@@ -103,27 +110,28 @@ def evaluate_folders(paths: Mapping[str, Path], choices: Choices, report: Show =
     return Scored(_evaluation(str(paths["fused"]), choices, clips, rows), rows)
 
 
-def evaluate_method(
+def evaluate_release(
     release: str,
     root: Path,
-    method: Method,
+    fuser: Method | Path,
     choices: Choices,
     *,
     split: Split = "test",
     report: Show = silence,
 ) -> Scored:
-    """Score what a classical method makes of the degraded frames of a release's clips.
+    """Score what a method or a network makes of the degraded frames of a release's clips.
 
     Args:
         release: a version of the workspace, a folder with a release.json, or an address.
         root: the workspace's folder.
-        method: of model/baselines.py.
+        fuser: a method of model/baselines.py, or a checkpoint.
         choices: how; `sources` says which frames the result is compared with.
         split: whose clips.
         report: told of every frame.
 
     Raises:
         EvaluateError: the split has no clip, or frames cannot be scored.
+        CheckpointError: the checkpoint is none.
         ReleaseError, StoreError: the release or a clip cannot be read.
     """
     opened, place = open_release(release if is_address(release) else release_folder(release, root))
@@ -133,33 +141,76 @@ def evaluate_method(
             f"release {opened.version} has no clip in the split {split}; "
             f"choose one of {', '.join(opened.split_counts())}"
         )
+    fused = (
+        partial(_by_network, load_checkpoint(fuser))
+        if isinstance(fuser, Path)
+        else partial(_by_method, fuser)
+    )
     total, done = sum(clip.pairs for clip in chosen), 0
     rows: dict[str, list[Scores]] = {}
     clips = []
     for clip in chosen:
-        frames = _fused_clip(open_clip(place, clip), clip.pairs, method, choices.sources)
+        made = fused(_pairs(open_clip(place, clip), clip.pairs))
+        frames = (_instant(*each, choices.sources) for each in made)
         rows[clip.clip] = []
         for scores in _scored(frames, clip.clip, choices.scoring):
             rows[clip.clip].append(scores)
             done += 1
             report(done, total, clip.clip)
         clips.append(_clip_scores(clip.clip, rows[clip.clip], clip.tags))
-    return Scored(_evaluation(method, choices, clips, rows), rows)
+    return Scored(_evaluation(str(fuser), choices, clips, rows), rows)
 
 
-def _fused_clip(
-    clip: OpenClip, pairs: int, method: Method, sources: Sources
-) -> Iterator[ScoredFrame]:
-    """Every instant of a clip: its degraded frames fused, and what they are compared with."""
+@dataclass(frozen=True)
+class _Pair:
+    """One instant of a clip."""
+
+    clean: Bands
+    degraded: Bands
+
+
+def _pairs(clip: OpenClip, pairs: int) -> Iterator[_Pair]:
+    """Every instant of a clip, clean and degraded, a chunk at a time."""
     about = clip.attributes
     for first in range(0, pairs, CHUNK_PAIRS):
         count = min(CHUNK_PAIRS, pairs - first)
         whole = Placement(about.clip, first, 1, 0, 0, about.height, about.width, 0, about.clip)
         infrared, visible = (read_band(clip, b, whole, count) for b in ("infrared", "visible"))
-        fused = fuse_classically(method, infrared[1], visible[1])
-        kept = 0 if sources == "clean" else 1
-        for each in zip(fused, infrared[kept], visible[kept], strict=True):
-            yield ScoredFrame(*each)
+        for index in range(count):
+            yield _Pair(
+                *(Bands(infrared[kind][index], visible[kind][index]) for kind in (0, 1)),
+            )
+
+
+def _by_method(method: Method, pairs: Iterator[_Pair]) -> Iterator[tuple[Tensor, Bands, _Pair]]:
+    """Fused frame, restored bands and the pair; nothing is restored."""
+    for pair in pairs:
+        degraded = pair.degraded
+        fused = fuse_classically(method, degraded.infrared[None], degraded.visible[None])[0]
+        yield fused, degraded, pair
+
+
+def _by_network(
+    network: VideoFusion, pairs: Iterator[_Pair]
+) -> Iterator[tuple[Tensor, Bands, _Pair]]:
+    """The same of a network, which restores."""
+    waiting: deque[_Pair] = deque()
+
+    def shown() -> Iterator[FusingPair]:
+        for pair in pairs:
+            waiting.append(pair)
+            degraded = pair.degraded
+            yield degraded.infrared[0].numpy(), degraded.visible.permute(1, 2, 0).numpy()
+
+    for made in fuse_stream(network, shown(), restore=True):
+        fused, infrared, visible = (_tensor(frame) for frame in made if frame is not None)
+        grey = infrared.float().mean(0, keepdim=True).round().to(torch.uint8)
+        yield fused, Bands(grey, visible), waiting.popleft()
+
+
+def _instant(fused: Tensor, restored: Bands, pair: _Pair, sources: Sources) -> ScoredFrame:
+    compared = pair.clean if sources == "clean" else pair.degraded
+    return ScoredFrame(fused, compared.infrared, compared.visible, restored, pair.clean)
 
 
 def _scored(frames: Iterator[ScoredFrame], clip: str, scoring: Scoring) -> Iterator[Scores]:
@@ -254,7 +305,8 @@ def _frames(video: _Video) -> Iterator[ScoredFrame]:
                     f"{video.clip}: {stream} frame {number} has 16 bits a sample; metrics are "
                     "defined for 8, export it again"
                 )
-        yield ScoredFrame(*(_tensor(np.asarray(frame, np.uint8)) for frame in frames))
+        fused, infrared, visible = (_tensor(np.asarray(frame, np.uint8)) for frame in frames)
+        yield ScoredFrame(fused, infrared, visible)
 
 
 def _tensor(frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:

@@ -50,6 +50,10 @@ HEADS = {
     "flowD": "flowD",
     "BiSWE": "BiSWE",
     "MS2R": "MS2R",
+    "PSNR_infrared": "PSNR infrared (dB)",
+    "SSIM_infrared": "SSIM infrared",
+    "PSNR_visible": "PSNR visible (dB)",
+    "SSIM_visible": "SSIM visible",
 }
 """Which variant a column shows."""
 

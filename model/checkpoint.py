@@ -231,6 +231,11 @@ def load_official(path: Path) -> VideoFusion:
     return _assemble(recipe, tensors, path)
 
 
+def unused_tensors(network: VideoFusion) -> list[str]:
+    """The authors' names of the tensors that no result depends on, sorted."""
+    return sorted(official_name(name) for name in network.state_dict() if ".unused_norm." in name)
+
+
 def _assemble(recipe: NetworkRecipe, tensors: Mapping[str, Tensor], path: Path) -> VideoFusion:
     """A network of `recipe` that owns `tensors` as float32."""
     _refuse(tensor_faults(tensors, _shapes(recipe), what="the file"), path)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.metrics import fusion_metrics, grey
+from model.metrics import fusion_metrics, grey, restoration_metrics
 from model.metrics_flow import (
     Direction,
     OpticalFlow,
@@ -37,6 +37,20 @@ class ScoredFrame:
     """uint8, (1, H, W)."""
     visible: Tensor
     """uint8 RGB, (3, H, W)."""
+    restored: "Bands | None" = None
+    """What was made of the degraded bands; None: not known."""
+    clean: "Bands | None" = None
+    """What they were before."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Both bands at one instant, uint8."""
+
+    infrared: Tensor
+    """(1, H, W)."""
+    visible: Tensor
+    """RGB, (3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,11 @@ def _still(frame: ScoredFrame) -> Scores:
         grey(each[None]) for each in (frame.fused, frame.infrared, frame.visible)
     )
     found = fusion_metrics(fused, infrared, visible)
+    if frame.restored is not None and frame.clean is not None:
+        for band in ("infrared", "visible"):
+            restored, clean = getattr(frame.restored, band), getattr(frame.clean, band)
+            for name, value in restoration_metrics(restored[None], clean[None]).items():
+                found[f"{name}_{band}"] = value
     return {name: finite(value.item()) for name, value in found.items()}
 
 

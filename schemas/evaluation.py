@@ -29,6 +29,11 @@ DEFINITIONS = {
     "flowD": "distance to the frame before moved along the visible video's flow, RGB, grey levels",
     "BiSWE": "distance to both neighbours moved along the fused video's own flow, grey levels",
     "MS2R": "change of motion that the sources do not show, pixels",
+    "PSNR_infrared": "restored infrared against the clean one, dB; of a method that restores "
+    "nothing, the degraded one",
+    "SSIM_infrared": "the same in structural similarity, dynamic range 255",
+    "PSNR_visible": "restored visible against the clean one, dB, likewise",
+    "SSIM_visible": "the same in structural similarity, mean of the colours",
 }
 """What each metric is; MODEL.md section 1 has the formulas."""
 

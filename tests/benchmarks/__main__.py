@@ -17,6 +17,7 @@ from tests.benchmarks import (
     bench_degrade,
     bench_fidelity,
     bench_loader,
+    bench_network,
     bench_registration,
     bench_registration_bumps,
     bench_registration_rig,
@@ -86,6 +87,10 @@ def fidelity(_: Setting) -> Section:
     return bench_fidelity.section(M3SVD / "val")
 
 
+def network(setting: Setting) -> Section:
+    return bench_network.section(bench_network.Effort(rounds=setting.rounds))
+
+
 def tone(_: Setting) -> Section:
     return bench_tone.section(bench_tone.Effort())
 
@@ -119,6 +124,7 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "registration-bumps": registration_bumps,
     "registration-rig": registration_rig,
     "sync": sync,
+    "network": network,
 }
 
 

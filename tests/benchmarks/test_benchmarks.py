@@ -12,6 +12,7 @@ from tests.benchmarks import (
     bench_calibration,
     bench_degrade,
     bench_loader,
+    bench_network,
     bench_sync,
     release_claims,
 )
@@ -104,6 +105,13 @@ def test_degrading_is_measured_beside_both_alternatives() -> None:
     assert [claim.bound for claim in section.claims] == [3]
     assert [row[0] for row in section.tables[0].rows] == ["infrared", "visible", "both"]
     assert section.tables[0].header[-2:] == tuple(f"over {other}" for other in bench_degrade.OTHERS)
+
+
+def test_the_network_is_measured_beside_its_specification() -> None:
+    section = bench_network.section(bench_network.Effort(1, frames=2, height=16, width=24))
+
+    assert [row[0] for row in section.tables[0].rows][:2] == ["literal, restoring", "literal"]
+    assert section.claims[-1].is_met, "the results are the same"
 
 
 def test_releases_are_measured() -> None:

@@ -12,12 +12,19 @@ from click.testing import CliRunner
 
 from flows.cli import main
 from flows.evaluate_tables import PAPER_METRICS
+from model.checkpoint import save_checkpoint
+from model.network import VideoFusion
 from pipeline.image_files import read_image, write_image
 from schemas.evaluation import DEFINITIONS
+from schemas.training import PRESETS
 from tests.model.clip_fixtures import PlannedClip, write_release
 
 COUNT, HEIGHT, WIDTH = 3, 48, 64
-IN_ITS_FRAME = [name for name in DEFINITIONS if name not in ("flowD", "BiSWE", "MS2R")]
+IN_ITS_FRAME = [
+    name
+    for name in DEFINITIONS
+    if name not in ("flowD", "BiSWE", "MS2R") and not name.endswith(("_infrared", "_visible"))
+]
 
 
 def run(*words: object) -> tuple[int, dict[str, Any]]:
@@ -119,6 +126,23 @@ def test_a_release_is_fused_by_a_method_and_scored(tmp_path: Path) -> None:
     assert degraded["overall"]["CC"] > scores["average"]["overall"]["CC"]
 
 
+def test_a_network_is_scored_with_what_it_restores(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-1", pairs=12, split="test"))
+    weights = tmp_path / "weights.safetensors"
+    save_checkpoint(VideoFusion(PRESETS["small"].network), weights)
+
+    code, document = run("evaluate", shelf.release, "--model", weights)
+    _, average = run("evaluate", shelf.release, "--method", "average")
+
+    assert code == 0
+    assert document["clips"][0]["frames"] == 12
+    assert document["settings"]["fused"] == str(weights)
+    for name in ("PSNR_infrared", "SSIM_infrared", "PSNR_visible", "SSIM_visible"):
+        assert document["overall"][name] > 0
+        # nothing is restored by an average, so this is how far the degraded frames are off
+        assert average["overall"][name] > document["overall"][name], "an untrained network"
+
+
 def test_every_problem_of_the_folders_is_told_at_once(
     streams: list[object], tmp_path: Path
 ) -> None:
@@ -169,6 +193,7 @@ def test_a_path_that_is_not_there_or_holds_nothing_is_named(
         (),
         ("v1.0.0",),
         ("--method", "average"),
+        ("v1.0.0", "--method", "average", "--model", "x"),
         ("--fused", "x"),
         ("v1.0.0", "--fused", "x", "--infrared", "x", "--visible", "x"),
     ],

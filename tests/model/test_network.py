@@ -267,3 +267,36 @@ def test_shapes_that_do_not_belong_together_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=r"must be.*\("):
         small_network()(torch.zeros(infrared), torch.zeros(visible))
+
+
+@pytest.mark.parametrize("switched_off", ["co_attention", "reinforcement", "guided_fusion"])
+def test_an_ablation_has_fewer_weights_another_result_and_still_learns(switched_off: str) -> None:
+    small = NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1)
+    torch.manual_seed(1)
+    whole, ablated = VideoFusion(small), VideoFusion(small.model_copy(update={switched_off: False}))
+    missing = ablated.load_state_dict(whole.state_dict(), strict=False)
+    infrared, visible = torch.rand(1, 3, 1, 16, 16), torch.rand(1, 3, 3, 16, 16)
+
+    output = ablated(infrared, visible)
+    torch.autograd.backward(output.fused.mean() + output.infrared.mean() + output.visible.mean())
+
+    assert not missing.missing_keys
+    assert missing.unexpected_keys
+    assert not torch.allclose(output.fused, whole(infrared, visible).fused, atol=1e-4)
+    unused = [name for name, p in ablated.named_parameters() if p.grad is None]
+    assert all(".unused_norm." in name for name in unused), unused
+
+
+def test_without_co_attention_a_result_depends_on_six_frames_each_side() -> None:
+    recipe = NetworkRecipe(channels=16, blocks=(1, 1, 1), decoder_blocks=1, co_attention=False)
+    network = VideoFusion(recipe).eval()
+    infrared, visible = torch.rand(1, 15, 1, 8, 8), torch.rand(1, 15, 3, 8, 8)
+    changed = infrared.clone()
+    changed[:, 0] = 0
+
+    with torch.inference_mode():
+        one, other = (network(each, visible).fused[0] for each in (infrared, changed))
+
+    moved = (one - other).abs().amax(dim=(1, 2, 3)) > 0
+    assert temporal_reach(recipe) == 6
+    assert moved.nonzero().max() <= 6
