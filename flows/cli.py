@@ -255,6 +255,9 @@ def degrade(
     show_default=True,
     help="bfloat16 pays on GPUs and on processors with units for it.",
 )
+@click.option(
+    "--compile", "is_compiled", is_flag=True, help="Compile the network first; for long videos."
+)
 def fuse(
     infrared: Path,
     visible: Path,
@@ -263,13 +266,15 @@ def fuse(
     restored: Path | None,
     fps: float | None,
     precision: Literal["float32", "bfloat16"],
+    *,
+    is_compiled: bool,
 ) -> Answer:
     """Fuse two registered videos of any length into the mp4 OUT."""
     from flows.fuse import Fusing, fuse_videos
     from flows.progress import progress
     from model.checkpoint import BUNDLED_WEIGHTS
 
-    fusing = Fusing(weights or BUNDLED_WEIGHTS, restored, precision)
+    fusing = Fusing(weights or BUNDLED_WEIGHTS, restored, precision, is_compiled)
     with progress("fusing") as show:
         frames = fuse_videos(infrared, visible, out, fusing, fps=fps, report=show)
     document = {"fused": str(out), "frames": frames}

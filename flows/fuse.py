@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.progress import Show, silence
 from model.checkpoint import BUNDLED_WEIGHTS, load_checkpoint
-from model.fuse import Pair, Precision, fuse_stream
+from model.fuse import Pair, Precision, compiled, fuse_stream
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
@@ -30,6 +30,7 @@ class Fusing:
     restored: Path | None = None
     """Folder for infrared.mp4 and visible.mp4, both restored; None: not wanted."""
     precision: Precision = "float32"
+    is_compiled: bool = False
 
 
 def fuse_videos(
@@ -120,8 +121,9 @@ def _fuse(
     paths = {"fused": out}
     if fusing.restored is not None:
         paths |= {band: fusing.restored / f"{band}.mp4" for band in ("infrared", "visible")}
+    network = load_checkpoint(fusing.weights)
     made = fuse_stream(
-        load_checkpoint(fusing.weights),
+        compiled(network) if fusing.is_compiled else network,
         frames,
         restore=fusing.restored is not None,
         precision=fusing.precision,

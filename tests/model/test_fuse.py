@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.fuse import Frame, Pair, fuse_stream
+from model.fuse import Frame, Pair, compiled, fuse_stream
 from model.network import VideoFusion, temporal_reach
 from model.timeline import Timeline
 from schemas.errors import FuseError
@@ -120,6 +120,25 @@ def test_bfloat16_gives_nearly_the_same_frames() -> None:
     error = np.square(np.subtract(exact, coarse, dtype=np.float64)).mean()
     assert error > 0
     assert 10 * np.log10(255**2 / error) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own compiler
+def test_a_compiled_network_gives_the_same_frames() -> None:
+    torch.manual_seed(3)
+    model, pairs = VideoFusion(SMALL).eval(), video(13, 16, 16)
+    expected = np.stack([made.fused for made in fuse_stream(model, pairs, window=3)])
+
+    found = [made.fused for made in fuse_stream(compiled(model), pairs, window=3)]
+
+    assert np.abs(np.subtract(expected, found, dtype=np.int16)).max() <= 1
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+    with pytest.raises(FuseError, match=r"no C\+\+ compiler no-such-compiler"):
+        compiled(VideoFusion(SMALL))
 
 
 def test_no_more_is_read_ahead_than_the_network_looks_and_one_part() -> None:
