@@ -1,11 +1,12 @@
 """`twinband fuse` as a process: memory that does not grow, restored bands, folders, refusals."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.checkpoint import save_checkpoint
+from model.checkpoint import BUNDLED_WEIGHTS, save_checkpoint
 from model.network import VideoFusion
 from pipeline.image_files import write_image
 from pipeline.video_files import probe, read_frames, write_video
@@ -67,6 +68,19 @@ def test_restored_bands_are_videos_beside_the_fused_one(weights: Path, tmp_path:
     for path in videos:
         assert probe(path).times_s.size == 14
         assert next(read_frames(path, "visible")).shape == (48, 64, 3)
+
+
+def test_weights_of_our_own_come_along(tmp_path: Path) -> None:
+    paths = film(tmp_path, 3)
+
+    answer = fused(*paths, tmp_path / "fused.mp4")
+
+    assert answer.code == 0, answer.complaints
+    assert answer.document["frames"] == 3
+    assert BUNDLED_WEIGHTS.stat().st_size <= 16 * 2**20
+    card = BUNDLED_WEIGHTS.with_name("README.md").read_text()
+    digest = hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest()
+    assert digest in card, "the card is of these weights"
 
 
 def test_folders_of_frames_have_the_rate_they_are_given(weights: Path, tmp_path: Path) -> None:
