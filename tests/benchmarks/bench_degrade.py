@@ -87,6 +87,9 @@ def section(effort: Effort) -> Section:
                 ">=",
                 3,
             ),
+            Claim(
+                f"both bands, over {FRESH} for the crop", whole[OURS].over(whole[FRESH]), ">=", 3
+            ),
         ),
         tables=(Table(header, tuple(rows)),),
     )
