@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.progress import Show, silence
 from model.checkpoint import BUNDLED_WEIGHTS, load_checkpoint
-from model.fuse import Pair, Precision, compiled, fuse_stream
+from model.fuse import Pair, compiled, fuse_stream
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
@@ -17,6 +17,7 @@ from pipeline.video_encoding import open_video
 from pipeline.video_files import StreamProbe, probe, read_frames
 from schemas.errors import FuseError
 from schemas.store import CHUNK_PAIRS
+from schemas.training import Precision
 
 HALF_PERIOD = 0.5
 """Frames of registered videos belong together within half a period of the slower camera."""

@@ -12,8 +12,7 @@ from kornia.filters import box_blur, gaussian_blur2d, laplacian, median_blur
 from torch import Tensor
 from torch.nn import functional
 
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, full range."""
+from model.losses import luma
 
 LEVELS_OF_DETAIL = 4
 """Octaves of the pyramid and the wavelet, as is usual at 640 x 480."""
@@ -55,10 +54,9 @@ def fuse_classically(method: Method, infrared: Tensor, visible: Tensor) -> Tenso
     elif method == "maximum":
         fused = torch.maximum(warm, colour)
     else:
-        weights = colour.new_tensor(LUMA_WEIGHTS).view(3, 1, 1)
-        luma = (colour * weights).sum(1, keepdim=True)
+        grey = luma(colour[None])[0][:, None]  # (N, 1, H, W)
         # as much added to all three channels changes the luma and leaves the chroma
-        fused = colour + (_OF_LUMA[method](warm, luma) - luma)
+        fused = colour + (_OF_LUMA[method](warm, grey) - grey)
     return (fused * 255).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -3,9 +3,8 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,15 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.blocks import CrossBlock, GatedMix, ResidualBlock, SelfBlock
-from model.network import FusedVideo, VideoFusion, temporal_reach
+from model.network import FusedVideo, VideoFusion, arithmetic, temporal_reach
 from model.timeline import Timeline
 from schemas.errors import FuseError
+from schemas.training import Precision
 
 Frame = NDArray[np.uint8]
 Pair = tuple[Frame, Frame]
 """Infrared (H, W) and visible RGB (H, W, 3), of one instant."""
-
-Precision = Literal["float32", "bfloat16"]
 
 DEFAULT_WINDOW = 8
 """Frames the network takes at once after the first part, which has one more than its reach; more
@@ -155,13 +153,9 @@ def _fused_part(
     like = next(network.parameters())
     infrared = _unit_range([infrared[..., None] for infrared, _ in pairs], like)
     visible = _unit_range([visible for _, visible in pairs], like)
-    with _arithmetic(like.device.type, precision):
+    with arithmetic(like.device.type, precision):
         output: FusedVideo = network(infrared, visible, restore=restore, timeline=timeline)
     return output
-
-
-def _arithmetic(device: str, precision: Precision) -> AbstractContextManager[object]:
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _levels(output: FusedVideo) -> Iterator[FusedFrame]:

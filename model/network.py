@@ -3,6 +3,7 @@
 The architecture of arXiv 2503.23359 as its official weights need it (MODEL.md section 2).
 """
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from model.blocks import (
     frame_by_frame,
 )
 from model.timeline import Timeline
-from schemas.training import NetworkRecipe
+from schemas.training import NetworkRecipe, Precision
 
 IMAGE_CHANNELS = 3
 """Both bands enter as RGB, infrared as grey repeated, as the official weights expect."""
@@ -266,6 +267,11 @@ def temporal_reach(recipe: NetworkRecipe) -> int:
     (MODEL.md section 4).
     """
     return 2 * len(recipe.blocks) + sum(recipe.co_attention_layers)
+
+
+def arithmetic(device: str, precision: Precision) -> AbstractContextManager[object]:
+    """Compute with a network in that precision on a type of device; weights stay float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -1,6 +1,5 @@
 """How good a network is on windows it is not trained on, in numbers and as a picture."""
 
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch.nn import functional
 
 from model.loader import Batch, Windows, collate, to_device
 from model.losses import loss_terms
-from model.network import FusedVideo, VideoFusion
+from model.network import FusedVideo, VideoFusion, arithmetic
 from schemas.errors import TrainError
 from schemas.training import TrainingRecipe
 
@@ -64,14 +63,10 @@ def fused_video(network: torch.nn.Module, frames: Batch, recipe: TrainingRecipe)
         frames: as `to_device` gives them.
         recipe: its `precision` is used.
     """
-    with _arithmetic(frames["visible"].device.type, recipe):
+    with arithmetic(frames["visible"].device.type, recipe.precision):
         output = network(frames["infrared_degraded"], frames["visible_degraded"])
     fused, infrared, visible = output
     return FusedVideo(fused.float(), infrared.float(), visible.float())
-
-
-def _arithmetic(device: str, recipe: TrainingRecipe) -> AbstractContextManager[object]:
-    return torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
 def check_precision(recipe: TrainingRecipe, device: torch.device) -> None:

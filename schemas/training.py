@@ -19,6 +19,10 @@ OFFICIAL_WARM_UP_STEPS = 5_000
 BlockCount = Annotated[int, Field(ge=1, le=16)]
 
 
+Precision = Literal["float32", "bfloat16"]
+"""Of a network's arithmetic."""
+
+
 class NetworkRecipe(StrictModel):
     """The size of VideoFusion; the default is the published network of 6,750,742 parameters."""
 
@@ -168,7 +172,7 @@ class TrainingRecipe(StrictModel):
         description="Degrade every window by draws of its own instead of its clip's; degraded "
         "frames that were filmed stay what they are.",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         "float32",
         description="Of the network's arithmetic; losses, weights and optimiser stay float32. "
         "bfloat16 (automatic mixed precision) wants a device with units for it.",
