@@ -123,7 +123,7 @@ def build(catalog: Path, work: Path, workers: int, scheduler: str | None) -> Ans
 @work_option
 def release(version: str, catalog: Path, work: Path) -> Answer:
     """Freeze the built clips of CATALOG as release VERSION (such as v1.0.0)."""
-    from flows.publish import release_dataset
+    from flows.release import release_dataset
 
     frozen = release_dataset(catalog, version, work)
     document = {
@@ -142,7 +142,7 @@ def release(version: str, catalog: Path, work: Path) -> Answer:
 @work_option
 def diff(old: str, new: str, work: Path) -> Answer:
     """Tell which clips NEW has otherwise than OLD, and why (versions, or published folders)."""
-    from flows.publish import diff_versions
+    from flows.release import diff_versions
     from pipeline.publish_diff import diff_lines
 
     found = diff_versions(old, new, work)
@@ -159,7 +159,7 @@ def diff(old: str, new: str, work: Path) -> Answer:
 @click.option("--delete", is_flag=True, help="Delete it; otherwise it is only listed.")
 def gc(*, catalog: Path, work: Path, delete: bool) -> Answer:
     """List, or delete, what no release and no recording of CATALOG names any more."""
-    from flows.publish import collect_garbage
+    from flows.release import collect_garbage
 
     found = collect_garbage(catalog, work, delete=delete)
     total = sum(garbage.size_bytes for garbage in found)
@@ -192,17 +192,29 @@ def verify(*, version: str | None, work: Path, quick: bool) -> Answer:
 
 @command
 @click.argument("version")
-@click.option("--to", "destination", required=True, help="A folder to publish to.")
+@click.option(
+    "--to",
+    "destination",
+    required=True,
+    help="A folder, or organisation/name of a dataset repository of the Hugging Face Hub.",
+)
 @work_option
-def publish(version: str, destination: str, work: Path) -> Answer:
-    """Publish VERSION to a folder laid out exactly like a Hub dataset repository."""
-    from flows.publish import publish_release
+@click.option("--public", is_flag=True, help="If the repository has to be made: for all to see.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be sent and removed.")
+def publish(*, version: str, destination: str, work: Path, public: bool, dry_run: bool) -> Answer:
+    """Publish VERSION to a folder laid out like a Hub dataset repository, or to the Hub itself."""
+    from flows.progress import progress
+    from flows.publish import plan_publishing, publish_release, told_plan
 
-    published = publish_release(version, destination, work)
-    return Answer(
-        {"version": version, "to": str(published)},
-        [f'{version} is in {published}; read it with datasets.load_dataset("{published}")'],
-    )
+    if dry_run:
+        plan = plan_publishing(version, destination, work)
+        return Answer(plan.model_dump(mode="json"), told_plan(plan))
+    with progress("publishing") as show:
+        made = publish_release(version, destination, work, is_private=not public, report=show)
+    moved = f"{made.files_sent} files sent ({made.bytes_sent:,} bytes), {made.files_kept} stay"
+    where = f'{version} is in {made.destination}: datasets.load_dataset("{made.destination}")'
+    document = made.model_dump(mode="json") | {"to": made.destination}
+    return Answer(document, [moved, where])
 
 
 @command

@@ -10,7 +10,8 @@ from pydantic import Field
 from flows.build import build_dataset
 from flows.fuse import fuse_clip
 from flows.progress import Show, silence
-from flows.publish import publish_release, release_dataset
+from flows.publish import publish_release
+from flows.release import release_dataset
 from flows.train import train_release, training_recipe
 from model.checkpoint import load_checkpoint
 from model.clips import ClipWindows
@@ -87,7 +88,8 @@ def run_demo(folder: Path, report: Show = silence) -> Demo:
     report(2, STEPS, f"releasing {VERSION}")
     release = release_dataset(catalog, VERSION, work)
     report(3, STEPS, "publishing to a folder")
-    published = publish_release(VERSION, str(folder / "published"), work)
+    published = folder / "published"
+    publish_release(VERSION, str(published), work)
     report(4, STEPS, "training a small network")
     rmtree(run, ignore_errors=True)
     recipe = training_recipe(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flows.optical_flow import FlowMethod, optical_flow
 from flows.progress import Show, silence
-from flows.publish import release_folder
+from flows.release import release_folder
 from model.baselines import Method, fuse_classically
 from model.checkpoint import load_checkpoint
 from model.clips import Placement, open_release, read_band

@@ -1,115 +1,93 @@
-"""Freezing a build as a release, and publishing a release."""
+"""Publishing a release: to a folder, or to a dataset repository of the Hugging Face Hub."""
 
+import re
 from pathlib import Path
 
-from pipeline.garbage import find_debris, run_delete, run_find_garbage
-from pipeline.hub import read_release
-from pipeline.outcomes import current_outcome
-from pipeline.publish import run_publish, run_release
-from pipeline.publish_diff import diff_releases
+from flows.progress import Show, silence
+from pipeline.hub_repository import run_plan_for_hub, run_publish_to_hub
+from pipeline.publish import run_plan, run_publish
 from pipeline.workspace import Workspace
-from schemas.catalog import load_catalog
-from schemas.errors import PublishError, ReleaseError, WorkspaceError
-from schemas.facts import ShardFacts
-from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, uncollected
+from schemas.catalog import HUB_REPO
+from schemas.errors import PublishError
+from schemas.release import Publication, PublishPlan
 
-HUB_NAME_PARTS = 2
-"""A Hub repository is named organisation/name."""
-
-
-def release_dataset(catalog_path: Path, version: str, root: Path) -> Release:
-    """Freeze what the catalog's build made; copies no pixel.
-
-    Raises:
-        CatalogError: the catalog has problems.
-        ReleaseError: a recording is not built, or `version` already names other content.
-    """
-    catalog = load_catalog(catalog_path)
-    workspace = Workspace(root.resolve())
-    outcomes: list[ShardFacts] = []
-    pending: list[str] = []
-    for plan in catalog.plans():
-        outcome = current_outcome(plan, workspace)
-        if outcome is None:
-            pending.append(plan.recording.id)
-        else:
-            outcomes.append(outcome)
-    if pending:
-        raise ReleaseError(
-            f"{len(pending)} recordings are not built as the catalog stands now: "
-            f"{', '.join(pending[:10])}; run twinband build -c {catalog_path} first"
-        )
-    with workspace.owned() as held:
-        return run_release(catalog, version, held, outcomes)
+HUB_ADDRESS = "hf://datasets/"
+"""Before a repository's name, in the addresses that releases are read from."""
 
 
-def publish_release(version: str, destination: str, root: Path) -> Path:
-    """Copy a release to a folder laid out like a Hub repository, and return that folder.
+def publish_release(
+    version: str,
+    destination: str,
+    root: Path,
+    *,
+    is_private: bool = True,
+    report: Show = silence,
+) -> Publication:
+    """Bring a release to a folder, or to the Hub under a tag of its version.
+
+    Args:
+        version: such as v1.2.0.
+        destination: a folder; organisation/name or hf://datasets/organisation/name of the Hub.
+        root: of the workspace.
+        is_private: of a repository that has to be made.
+        report: told of every batch of files that the Hub has taken.
 
     Raises:
-        PublishError: `destination` names a Hub repository or holds something else.
+        PublishError: `destination` holds something else, the Hub refuses or keeps failing, or a
+            clip is not what the release lists.
         ReleaseError: there is no such release.
     """
-    folder = Path(destination)
-    if (
-        not folder.is_absolute()
-        and len(folder.parts) == HUB_NAME_PARTS
-        and not folder.parent.exists()
-    ):
+    workspace, repository = Workspace(root.resolve()), repository_of(destination)
+    if repository is None:
+        return run_publish(version, workspace, Path(destination))
+    return run_publish_to_hub(version, workspace, repository, report, is_private=is_private)
+
+
+def plan_publishing(version: str, destination: str, root: Path) -> PublishPlan:
+    """What `publish_release` would do; changes nothing.
+
+    Raises:
+        PublishError: what publishing would refuse before it sends anything.
+        ReleaseError: there is no such release.
+    """
+    workspace, repository = Workspace(root.resolve()), repository_of(destination)
+    if repository is None:
+        return run_plan(version, workspace, Path(destination))
+    return run_plan_for_hub(version, workspace, repository)
+
+
+def repository_of(destination: str) -> str | None:
+    """The repository that is meant, or None where a folder is.
+
+    organisation/name is a folder if there is a folder `organisation` here.
+
+    Raises:
+        PublishError: it is another kind of address, or no name of a dataset repository.
+    """
+    if destination.startswith(HUB_ADDRESS):
+        name = destination.removeprefix(HUB_ADDRESS)
+        if re.fullmatch(HUB_REPO, name) is None:
+            raise PublishError(
+                f"{destination} names no dataset repository; write {HUB_ADDRESS}organisation/name, "
+                "without a revision"
+            )
+        return name
+    if "://" in destination:
         raise PublishError(
-            f"{destination} reads like a Hub repository, and this version publishes to folders "
-            f"only; write ./{destination} after making ./{folder.parent}"
+            f"{destination} is an address that releases are read from; publish to a folder or to "
+            f"{HUB_ADDRESS}organisation/name, and copy the folder there"
         )
-    run_publish(version, Workspace(root.resolve()), folder)
-    return folder
+    is_name = re.fullmatch(HUB_REPO, destination) is not None
+    return destination if is_name and not Path(destination).parent.exists() else None
 
 
-def diff_versions(old: str, new: str, root: Path) -> ReleaseDiff:
-    """What release `new` has otherwise than `old`, and why; each a version or a folder's path.
-
-    Raises:
-        ReleaseError: one of them is not there, or damaged.
-    """
-    with uncollected():
-        before, after = (read_release(release_folder(name, root)) for name in (old, new))
-        return diff_releases(before, after)
-
-
-def release_folder(release: str, root: Path) -> Path:
-    """The folder of a release, named by its version or by its path.
-
-    Raises:
-        ReleaseError: neither is there.
-    """
-    candidates = (Workspace(root).release(release), Path(release))
-    for folder in candidates:
-        if (folder / MANIFEST_NAME).is_file():
-            return folder
-    raise ReleaseError(
-        f"{release} is neither a release in {root} nor a folder with a {MANIFEST_NAME}; "
-        "check --work, or run twinband release first"
+def told_plan(plan: PublishPlan) -> list[str]:
+    """A plan for people: every file, and what it comes to."""
+    lines = [f"{file.size_bytes:>14,}  {file.path}" for file in plan.send]
+    lines += [f"{'remove':>14}  {path}" for path in plan.remove]
+    made = "would be made" if plan.is_new else "is there"
+    lines.append(
+        f"{plan.destination} {made}; {len(plan.send)} files ({plan.bytes_to_send:,} bytes) to "
+        f"send, {len(plan.remove)} to remove, {plan.files_kept} stay"
     )
-
-
-def collect_garbage(catalog_path: Path, root: Path, *, delete: bool) -> list[Garbage]:
-    """What neither a release nor the catalog names any more; deleted where asked for.
-
-    Without `delete` nothing is changed, and what another process is working on is told as debris.
-
-    Raises:
-        CatalogError: the catalog has problems.
-        ReleaseError: a release cannot be read, so that nobody knows which clips it needs.
-        WorkspaceError: there is no workspace, another process is writing to it, or a recording's
-            facts cannot be read.
-    """
-    recordings = [recording.id for _, recording in load_catalog(catalog_path).recordings()]
-    workspace = Workspace(root.resolve())
-    if not workspace.root.is_dir():
-        raise WorkspaceError(f"{workspace.root} is no folder; check --work")
-    debris = find_debris(workspace)
-    if not delete:
-        return [*run_find_garbage(recordings, workspace), *debris]
-    with workspace.owned() as held:
-        found = run_find_garbage(recordings, held)
-        run_delete(found, held)
-    return [*found, *debris]
+    return lines

@@ -11,7 +11,7 @@ from types import FrameType
 import torch
 
 from flows.progress import Show, silence
-from flows.publish import release_folder
+from flows.release import release_folder
 from model.checkpoint import load_checkpoint
 from model.clips import ClipWindows, open_release
 from model.places import is_address

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.clip_seals import read_manifest, verify_clip
 from pipeline.durable import make_folder, rename, sync, sync_tree
 from schemas.errors import PublishError, ReleaseError, StoreError
-from schemas.release import MANIFEST_NAME, Publication, Release, ReleaseClip
+from schemas.release import MANIFEST_NAME, Publication, PublishPlan, Release, ReleaseClip
 from schemas.store import MANIFEST_NAME as CLIP_MANIFEST_NAME
 from schemas.store import StoredFile
 
@@ -64,6 +64,46 @@ def stored_file(path: Path, name: str) -> StoredFile:
         return StoredFile(path=name, size_bytes=os.fstat(file.fileno()).st_size, sha256=digest)
 
 
+def clip_files(clip: ReleaseClip, clips_root: Path) -> tuple[StoredFile, ...]:
+    """Every file of a clip's store by its path there, the manifest last.
+
+    Raises:
+        PublishError: the store below `clips_root` is missing, or not what the release lists.
+    """
+    store = clips_root / clip.store
+    try:
+        manifest = read_manifest(store)
+    except StoreError as error:
+        raise PublishError(f"clip {clip.clip} cannot be sent: {error}") from error
+    if manifest.root_hash != clip.root_hash:
+        raise PublishError(
+            f"clip {clip.clip}: {store} has the root hash {manifest.root_hash} and the "
+            f"release lists {clip.root_hash}; delete {store} and build again"
+        )
+    return (*manifest.files, stored_file(store / CLIP_MANIFEST_NAME, CLIP_MANIFEST_NAME))
+
+
+def release_files(release: Release, folder: Path) -> tuple[StoredFile, ...]:
+    """Card, index, pictures, and the manifest last: what a release has besides its clips."""
+    return (*release.files, stored_file(folder / MANIFEST_NAME, MANIFEST_NAME))
+
+
+def changed_since(source: Path, listed: StoredFile, sha256: str, version: str) -> PublishError:
+    """The refusal of a file that is not what the manifests of a release list."""
+    return PublishError(
+        f"{source}: changed since it was sealed: its sha256 is {sha256} instead of "
+        f"{listed.sha256}; see twinband verify {version}, delete what it names and build again"
+    )
+
+
+def other_dataset(place: str, there: Release, release: Release) -> PublishError:
+    """The refusal of a place that holds releases of another dataset."""
+    return PublishError(
+        f"{place} holds release {there.version} of {there.dataset.name}, not of "
+        f"{release.dataset.name}; name another place"
+    )
+
+
 class FolderSender:
     """Sends one release to a folder, sealing it with release.json at the very end.
 
@@ -97,8 +137,7 @@ class FolderSender:
                 for clip in self._release.clips:
                     self._send_clip(clip)
                 self._remove_others()
-                manifest = stored_file(self._source / MANIFEST_NAME, MANIFEST_NAME)
-                for file in (*self._release.files, manifest):
+                for file in release_files(self._release, self._source):
                     self._send_file(file)
                 shutil.rmtree(self._partial)
                 sync(self._destination)
@@ -116,18 +155,36 @@ class FolderSender:
             clips_removed=self._removed,
         )
 
+    def plan(self) -> PublishPlan:
+        """What sending would do; changes nothing.
+
+        Raises:
+            PublishError: the destination holds something else, or a clip is not what the release
+                lists.
+        """
+        is_new = not self._destination.exists()
+        if not is_new:
+            _refuse_foreign(self._destination, self._release)
+        wanted = list(release_files(self._release, self._source))
+        for clip in self._release.clips:
+            wanted += [
+                file.model_copy(update={"path": f"{clip.store}/{file.path}"})
+                for file in clip_files(clip, self._clips_root)
+            ]
+        send = [file for file in wanted if not _is_equal(self._destination / file.path, file)]
+        others = [*self._other_stores(), *self._other_files()]
+        return PublishPlan(
+            version=self._release.version,
+            destination=str(self._destination),
+            is_new=is_new,
+            send=tuple(send),
+            remove=tuple(path.relative_to(self._destination).as_posix() for path in others),
+            files_kept=len(wanted) - len(send),
+        )
+
     def _send_clip(self, clip: ReleaseClip) -> None:
         source, target = self._clips_root / clip.store, self._destination / clip.store
-        try:
-            manifest = read_manifest(source)
-        except StoreError as error:
-            raise PublishError(f"clip {clip.clip} cannot be sent: {error}") from error
-        if manifest.root_hash != clip.root_hash:
-            raise PublishError(
-                f"clip {clip.clip}: {source} has the root hash {manifest.root_hash} and the "
-                f"release lists {clip.root_hash}; delete {source} and build again"
-            )
-        files = (*manifest.files, stored_file(source / CLIP_MANIFEST_NAME, CLIP_MANIFEST_NAME))
+        files = clip_files(clip, self._clips_root)
         if target.exists() and not verify_clip(target, expected_root_hash=clip.root_hash):
             self._kept += len(files)
             return
@@ -174,17 +231,24 @@ class FolderSender:
                 writing.write(block)
         if found.hexdigest() != file.sha256:
             target.unlink()
-            raise PublishError(
-                f"{source}: changed since it was sealed: its sha256 is {found.hexdigest()} instead "
-                f"of {file.sha256}; see twinband verify {self._release.version}, delete what it "
-                "names and build again"
-            )
+            raise changed_since(source, file, found.hexdigest(), self._release.version)
         self._sent.append(file)
 
-    def _remove_others(self) -> None:
-        """Take away clips and small files that only the release before had."""
+    def _other_stores(self) -> list[Path]:
+        """Clips that only the release before had."""
         stores = {self._destination / clip.store for clip in self._release.clips}
-        for store in set(self._destination.glob("clips/*/*.zarr")) - stores:
+        return sorted(set(self._destination.glob("clips/*/*.zarr")) - stores)
+
+    def _other_files(self) -> list[Path]:
+        """Small files that only the release before had."""
+        files = {self._destination / file.path for file in self._release.files}
+        there = [
+            path for name in ("index", "assets") for path in self._destination.glob(f"{name}/*")
+        ]
+        return sorted(set(there) - files)
+
+    def _remove_others(self) -> None:
+        for store in self._other_stores():
             self._unseal()
             gone = self._partial / f"{store.parent.name}.{store.name}.gone"
             shutil.rmtree(gone, ignore_errors=True)
@@ -193,11 +257,9 @@ class FolderSender:
             self._removed += 1
             if not any(store.parent.iterdir()):
                 store.parent.rmdir()
-        files = {self._destination / file.path for file in self._release.files}
-        for folder in ("index", "assets"):
-            for path in set(self._destination.glob(f"{folder}/*")) - files:
-                self._unseal()
-                path.unlink()
+        for path in self._other_files():
+            self._unseal()
+            path.unlink()
 
     def _unseal(self) -> None:
         """Before what the sealed release relies on changes, its seal goes."""
@@ -226,10 +288,7 @@ def _refuse_foreign(destination: Path, release: Release) -> None:
                 "name an empty folder"
             ) from error
         if there.dataset.name != release.dataset.name:
-            raise PublishError(
-                f"{destination} holds release {there.version} of {there.dataset.name}, not of "
-                f"{release.dataset.name}; name another folder"
-            )
+            raise other_dataset(str(destination), there, release)
 
 
 def _down_to_the_stores(destination: Path) -> Iterator[Path]:

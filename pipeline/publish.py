@@ -34,6 +34,7 @@ from schemas.release import (
     ClipSource,
     Declarable,
     Publication,
+    PublishPlan,
     Release,
     ReleaseClip,
 )
@@ -319,10 +320,24 @@ def run_publish(version: str, workspace: Workspace, destination: Path) -> Public
         PublishError: the destination holds something else, a clip is not what the release lists,
             or the disk is full or failing.
     """
+    return _folder_sender(version, workspace, destination).send()
+
+
+def run_plan(version: str, workspace: Workspace, destination: Path) -> PublishPlan:
+    """What `run_publish` would do.
+
+    Raises:
+        ReleaseError: there is no such release, or it is damaged.
+        PublishError: the destination holds something else, or a clip is not what the release lists.
+    """
+    return _folder_sender(version, workspace, destination).plan()
+
+
+def _folder_sender(version: str, workspace: Workspace, destination: Path) -> FolderSender:
     check_version(version)
     if destination.resolve().is_relative_to(workspace.root.resolve()):
         raise PublishError(
             f"{destination} lies inside the workspace {workspace.root}; name a folder outside it"
         )
     folder = workspace.release(version)
-    return FolderSender(read_release(folder), folder, workspace.root, destination).send()
+    return FolderSender(read_release(folder), folder, workspace.root, destination)

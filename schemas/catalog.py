@@ -23,6 +23,9 @@ from schemas.yaml_files import load_yaml
 
 Split = Literal["train", "val", "test"]
 
+HUB_REPO = r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$"
+"""How the Hub names a repository: organisation/name."""
+
 
 def _inside(path: str) -> str:
     if "\0" in path or "\\" in path:
@@ -44,9 +47,12 @@ class Dataset(StrictModel):
     name: Slug = Field(description="Name of the dataset, also of its Hub repository.")
     description: str = Field("", max_length=5000, description="A few sentences for the card.")
     licence: str = Field("other", max_length=100, description="SPDX or Hub licence identifier.")
+    citation: str = Field(
+        "", max_length=5000, description="How to cite the dataset, for the card: BibTeX, or plain."
+    )
     hub_repo: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        pattern=HUB_REPO,
         description="Hub repository, organisation/name.",
     )
     data_root: str = Field(

@@ -233,6 +233,25 @@ class Publication(StrictModel):
     clips_removed: int = Field(description="Of the release that was published there before.")
 
 
+class PublishPlan(StrictModel):
+    """What publishing a release would move."""
+
+    version: Version
+    destination: str
+    is_new: bool = Field(description="Whether the place has to be made.")
+    send: tuple[StoredFile, ...] = Field(
+        description="By path at the destination; the Hub takes content that it has already under "
+        "another path without sending."
+    )
+    remove: tuple[str, ...] = Field(description="Of the release that was published there before.")
+    files_kept: int
+
+    @property
+    def bytes_to_send(self) -> int:
+        """Of all files to send together."""
+        return sum(file.size_bytes for file in self.send)
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Hold off the search for reference cycles while releases are made into objects.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flows.publish import diff_versions, release_dataset
+from flows.release import diff_versions, release_dataset
 from model.clips import ClipWindows
 from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace

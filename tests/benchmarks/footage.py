@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from flows.publish import release_dataset
+from flows.release import release_dataset
 from pipeline.image_files import Frame, as_infrared, as_visible, read_image
 from pipeline.importers import LAYOUTS, M3SVD_FPS, slug_of
 from pipeline.ingest import run_ingest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.publish import release_dataset
+from flows.release import release_dataset
 from pipeline.lease import LEASE_NAME
 from pipeline.workspace import Workspace
 from tests.flows.conftest import Built

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.publish import release_dataset
+from flows.release import release_dataset
 from model.checkpoint import load_checkpoint
 from model.clips import ClipWindows
 from model.loader import Batch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.publish import collect_garbage, diff_versions, release_dataset
+from flows.release import collect_garbage, diff_versions, release_dataset
 from model.clips import ClipWindows
 from pipeline.hub import read_release
 from pipeline.publish_verify import verify_release

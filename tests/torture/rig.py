@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.publish import release_dataset
+from flows.release import release_dataset
 from pipeline.clip_seals import verify_clip
 from pipeline.clip_stores import open_clip
 from pipeline.ingest import run_ingest

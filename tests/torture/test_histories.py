@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flows.publish import collect_garbage, release_dataset
+from flows.release import collect_garbage, release_dataset
 from pipeline.clip_seals import verify_clip
 from pipeline.hub import read_release
 from pipeline.publish_verify import verify_release

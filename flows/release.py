@@ -1,0 +1,91 @@
+"""Freezing a build as a release, comparing releases, and clearing out what none needs."""
+
+from pathlib import Path
+
+from pipeline.garbage import find_debris, run_delete, run_find_garbage
+from pipeline.hub import read_release
+from pipeline.outcomes import current_outcome
+from pipeline.publish import run_release
+from pipeline.publish_diff import diff_releases
+from pipeline.workspace import Workspace
+from schemas.catalog import load_catalog
+from schemas.errors import ReleaseError, WorkspaceError
+from schemas.facts import ShardFacts
+from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, uncollected
+
+
+def release_dataset(catalog_path: Path, version: str, root: Path) -> Release:
+    """Freeze what the catalog's build made; copies no pixel.
+
+    Raises:
+        CatalogError: the catalog has problems.
+        ReleaseError: a recording is not built, or `version` already names other content.
+    """
+    catalog = load_catalog(catalog_path)
+    workspace = Workspace(root.resolve())
+    outcomes: list[ShardFacts] = []
+    pending: list[str] = []
+    for plan in catalog.plans():
+        outcome = current_outcome(plan, workspace)
+        if outcome is None:
+            pending.append(plan.recording.id)
+        else:
+            outcomes.append(outcome)
+    if pending:
+        raise ReleaseError(
+            f"{len(pending)} recordings are not built as the catalog stands now: "
+            f"{', '.join(pending[:10])}; run twinband build -c {catalog_path} first"
+        )
+    with workspace.owned() as held:
+        return run_release(catalog, version, held, outcomes)
+
+
+def diff_versions(old: str, new: str, root: Path) -> ReleaseDiff:
+    """What release `new` has otherwise than `old`, and why; each a version or a folder's path.
+
+    Raises:
+        ReleaseError: one of them is not there, or damaged.
+    """
+    with uncollected():
+        before, after = (read_release(release_folder(name, root)) for name in (old, new))
+        return diff_releases(before, after)
+
+
+def release_folder(release: str, root: Path) -> Path:
+    """The folder of a release, named by its version or by its path.
+
+    Raises:
+        ReleaseError: neither is there.
+    """
+    candidates = (Workspace(root).release(release), Path(release))
+    for folder in candidates:
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+    raise ReleaseError(
+        f"{release} is neither a release in {root} nor a folder with a {MANIFEST_NAME}; "
+        "check --work, or run twinband release first"
+    )
+
+
+def collect_garbage(catalog_path: Path, root: Path, *, delete: bool) -> list[Garbage]:
+    """What neither a release nor the catalog names any more; deleted where asked for.
+
+    Without `delete` nothing is changed, and what another process is working on is told as debris.
+
+    Raises:
+        CatalogError: the catalog has problems.
+        ReleaseError: a release cannot be read, so that nobody knows which clips it needs.
+        WorkspaceError: there is no workspace, another process is writing to it, or a recording's
+            facts cannot be read.
+    """
+    recordings = [recording.id for _, recording in load_catalog(catalog_path).recordings()]
+    workspace = Workspace(root.resolve())
+    if not workspace.root.is_dir():
+        raise WorkspaceError(f"{workspace.root} is no folder; check --work")
+    debris = find_debris(workspace)
+    if not delete:
+        return [*run_find_garbage(recordings, workspace), *debris]
+    with workspace.owned() as held:
+        found = run_find_garbage(recordings, held)
+        run_delete(found, held)
+    return [*found, *debris]
