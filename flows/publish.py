@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 from flows.progress import Show, silence
-from pipeline.hub_repository import run_plan_for_hub, run_publish_to_hub
-from pipeline.publish import run_plan, run_publish
+from pipeline.publish_send import run_plan, run_plan_for_hub, run_publish, run_publish_to_hub
 from pipeline.workspace import Workspace
 from schemas.catalog import HUB_REPO
 from schemas.errors import PublishError

@@ -22,13 +22,10 @@ from pipeline.hub import (
     changed_since,
     clip_files,
     other_dataset,
-    read_release,
     release_files,
     stored_file,
 )
 from pipeline.hub_patience import SILENCE_S, patiently
-from pipeline.publish import check_version
-from pipeline.workspace import Workspace
 from schemas.errors import PublishError, ReleaseError
 from schemas.release import MANIFEST_NAME, Publication, PublishPlan, Release
 from schemas.store import StoredFile
@@ -328,39 +325,3 @@ def _is_store(path: str) -> bool:
 def _shown(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
     return f"{', '.join(paths[:SHOWN_PATHS])}{more}"
-
-
-def run_publish_to_hub(
-    version: str,
-    workspace: Workspace,
-    repository: str,
-    report: Report,
-    *,
-    is_private: bool = True,
-) -> Publication:
-    """Send release `version` to the dataset repository `repository` and tag it.
-
-    The tag is made last, when the Hub's listing equals the manifests, and never moved. The token
-    is the Hub's own: that of HF_TOKEN, or of `hf auth login`.
-
-    Raises:
-        ReleaseError: there is no such release, or it is damaged.
-        PublishError: see HubSender.
-    """
-    return _sender(version, workspace, repository).send(report, is_private=is_private)
-
-
-def run_plan_for_hub(version: str, workspace: Workspace, repository: str) -> PublishPlan:
-    """What `run_publish_to_hub` would do.
-
-    Raises:
-        ReleaseError: there is no such release, or it is damaged.
-        PublishError: see HubSender.
-    """
-    return _sender(version, workspace, repository).plan()
-
-
-def _sender(version: str, workspace: Workspace, repository: str) -> HubSender:
-    check_version(version)
-    folder = workspace.release(version)
-    return HubSender(read_release(folder), folder, workspace.root, repository)

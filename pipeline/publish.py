@@ -1,4 +1,4 @@
-"""Publish: a release is frozen from what the builds made, and sent to where people read."""
+"""Publish: a release is frozen from what the builds made; publish_send.py sends it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.clip_seals import array_hashes, read_manifest, remedy, verify_clip
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.durable import new_folder
-from pipeline.hub import FolderSender, listed_files, read_release
+from pipeline.hub import listed_files, read_release
 from pipeline.image_files import write_image
 from pipeline.ingest import STAGE_VERSION as INGEST_VERSION
 from pipeline.pictures import clip_row, contact_sheet, with_degraded
@@ -27,14 +27,12 @@ from pipeline.sync import STAGE_VERSION as SYNC_VERSION
 from pipeline.workspace import Workspace, save
 from schemas.base import Version
 from schemas.catalog import Catalog, Recording, Session
-from schemas.errors import PublishError, ReleaseError, StoreError
+from schemas.errors import ReleaseError, StoreError
 from schemas.facts import ClipFacts, Rejection, ShardFacts, Stage
 from schemas.release import (
     MANIFEST_NAME,
     ClipSource,
     Declarable,
-    Publication,
-    PublishPlan,
     Release,
     ReleaseClip,
 )
@@ -307,37 +305,3 @@ def run_release(
     if folder.exists():
         return _same_or_refused(read_release(folder), release)
     return _run_write(release, workspace)
-
-
-def run_publish(version: str, workspace: Workspace, destination: Path) -> Publication:
-    """Send release `version` to a folder laid out like its Hub repository.
-
-    Every byte is checked against the manifests on the way. release.json comes last: its presence
-    seals the folder. Publishing again sends what is missing or different alone.
-
-    Raises:
-        ReleaseError: there is no such release, or it is damaged.
-        PublishError: the destination holds something else, a clip is not what the release lists,
-            or the disk is full or failing.
-    """
-    return _folder_sender(version, workspace, destination).send()
-
-
-def run_plan(version: str, workspace: Workspace, destination: Path) -> PublishPlan:
-    """What `run_publish` would do.
-
-    Raises:
-        ReleaseError: there is no such release, or it is damaged.
-        PublishError: the destination holds something else, or a clip is not what the release lists.
-    """
-    return _folder_sender(version, workspace, destination).plan()
-
-
-def _folder_sender(version: str, workspace: Workspace, destination: Path) -> FolderSender:
-    check_version(version)
-    if destination.resolve().is_relative_to(workspace.root.resolve()):
-        raise PublishError(
-            f"{destination} lies inside the workspace {workspace.root}; name a folder outside it"
-        )
-    folder = workspace.release(version)
-    return FolderSender(read_release(folder), folder, workspace.root, destination)

@@ -36,6 +36,8 @@ EDGES = {
     "clip_stores",
     "durable",
     "hub",
+    "hub_patience",
+    "hub_repository",
     "lease",
     "staged_store",
     "workspace",

@@ -139,13 +139,6 @@ def test_a_release_of_what_is_not_built_is_refused(built: Built, tmp_path: Path)
     assert "run twinband build" in answer.complaints
 
 
-def test_the_hub_is_not_mistaken_for_a_folder(built: Built) -> None:
-    answer = twinband("publish", "v0.1.0", "--to", "some-lab/some-set", "--work", built.work)
-
-    assert answer.code == 1
-    assert "reads like a Hub repository" in answer.complaints
-
-
 def test_two_registered_videos_are_fused_frame_by_frame(tmp_path: Path) -> None:
     infrared = film(tmp_path / "infrared.mp4", seed=1)
     visible = film(tmp_path / "visible.mp4", seed=2)

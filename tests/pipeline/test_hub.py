@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.clip_seals import verify_clip
 from pipeline.hub import PARTIAL, read_release, stored_file
-from pipeline.publish import run_publish, run_release
+from pipeline.publish import run_release
 from pipeline.publish_card import READING_EXAMPLE
+from pipeline.publish_send import run_publish
 from schemas.errors import PublishError, ReleaseError
 from schemas.release import MANIFEST_NAME
 from tests.pipeline.studio import (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flows.progress import silence
 from pipeline.hub_repository import BATCH_BYTES, BATCH_FILES, Parcelled, batches
-from pipeline.publish import run_publish
+from pipeline.publish_send import run_publish
 from schemas.errors import PublishError
 from schemas.store import StoredFile
 from tests.hub_server import TOKEN, Blob, Fault, HubServer, Repository, Request, hub_server
