@@ -15,7 +15,7 @@ from flows.progress import Show, silence
 from flows.release import release_folder
 from model.baselines import Method, fuse_classically
 from model.checkpoint import load_checkpoint
-from model.clips import Placement, open_release, read_band
+from model.clips import Placement, read_band
 from model.evaluate import (
     Bands,
     ScoredFrame,
@@ -30,6 +30,7 @@ from model.fuse import fuse_stream
 from model.metrics_flow import Direction
 from model.network import VideoFusion
 from model.places import is_address
+from model.releases import open_release
 from model.stores import OpenClip, open_clip
 from pipeline.image_files import FRAME_NAME
 from pipeline.video_files import probe, read_frames

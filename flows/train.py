@@ -13,8 +13,9 @@ import torch
 from flows.progress import Show, silence
 from flows.release import release_folder
 from model.checkpoint import load_checkpoint
-from model.clips import ClipWindows, open_release
+from model.clips import ClipWindows
 from model.places import is_address
+from model.releases import open_release
 from model.train import FirstWeights, Material, Means, TrainingResult, train
 from model.train_ranks import ALONE, Team
 from schemas.catalog import Split

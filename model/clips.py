@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.loader import QUARTER_TURN, TURN
-from model.places import Place, is_address, place_of
+from model.places import is_address
+from model.releases import open_release
 from model.shards import OpenShards
 from model.stores import OpenClip, open_clip, read_frames, store_fault
 from pipeline.degrade import degrade_block, frames_for_window, reach, read_for_crop
 from pipeline.degrade_draws import Band, DegradationDraw, Window
 from schemas.catalog import Split
-from schemas.errors import ReleaseError, StoreError, TrainError
-from schemas.release import MANIFEST_NAME, Release, ReleaseClip
+from schemas.errors import StoreError, TrainError
+from schemas.release import ReleaseClip
 
 BANDS: tuple[Band, ...] = ("infrared", "visible")
 
@@ -33,10 +34,6 @@ WORD = (1 << 64) - 1
 PHILOX_FACTORS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 PHILOX_STEPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 """What Philox 4x64 multiplies by, and adds to its keys (Salmon et al., 2011, table 2)."""
-
-RELEASES_FOLDER, CLIPS_FOLDER = "releases", "clips"
-"""A workspace has its clips beside the folder of all releases, a published release beside its
-release.json (DESIGN.md section 5)."""
 
 
 class Placement(NamedTuple):
@@ -251,38 +248,6 @@ class ClipWindows(Dataset[dict[str, Tensor]]):
                 del self._opened[next(iter(self._opened))]
             self._opened[number] = open_clip(self.place, self.clips[number], self._shards)
         return self._opened[number]
-
-
-def open_release(release: str | Path) -> tuple[Release, Place]:
-    """A release and the place that its clips' stores are relative to.
-
-    Args:
-        release: the folder of a release, in a workspace or published, or its release.json; or the
-            address of a published one.
-
-    Raises:
-        ReleaseError: there is none, or its content is not what was released.
-    """
-    given = str(release).removesuffix(f"/{MANIFEST_NAME}") if is_address(release) else release
-    if isinstance(given, Path) or not is_address(given):
-        given = Path(given).parent if Path(given).name == MANIFEST_NAME else Path(given)
-    place = place_of(given)
-    file = f"{place.address or place.root}/{MANIFEST_NAME}"
-    try:
-        opened = Release.read(place.content(MANIFEST_NAME))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ReleaseError(
-            f"{file} does not exist; give the folder of a release, such as work/releases/v1.0.0 "
-            "or a folder that was published to"
-        ) from error
-    except StoreError as error:
-        raise ReleaseError(f"no release is found: {error}") from error
-    except ReleaseError as error:
-        raise ReleaseError(f"{file} {error}") from error
-    root = place.root
-    if place.address is None and root.parent.name == RELEASES_FOLDER:
-        place = place if (root / CLIPS_FOLDER).is_dir() else Place(root.parent.parent)
-    return opened, place
 
 
 def read_band(clip: OpenClip, band: Band, place: Placement, frames: int) -> tuple[Tensor, Tensor]:

@@ -26,9 +26,14 @@ IGNORED = re.compile(r"\.git|\.gitattributes|\.gitignore|\.cache")
 
 OURS = re.compile(
     rf"README\.md|{re.escape(MANIFEST_NAME)}|index|index/[a-z]+\.parquet|assets|assets/[\w-]+\.png"
+    r"|previews|previews/[a-z0-9-]+\.[0-9a-f]{32}\.(?:jpg|mp4)"
     r"|clips|clips/[a-z0-9-]+|clips/[a-z0-9-]+/[0-9a-f]{32}\.zarr"
 )
 """Every path a published release has above and at its clip stores."""
+
+
+SMALL = ("index", "assets", "previews")
+"""Folders of a release whose files no other release relies on."""
 
 
 def read_release(folder: Path) -> Release:
@@ -242,9 +247,7 @@ class FolderSender:
     def _other_files(self) -> list[Path]:
         """Small files that only the release before had."""
         files = {self._destination / file.path for file in self._release.files}
-        there = [
-            path for name in ("index", "assets") for path in self._destination.glob(f"{name}/*")
-        ]
+        there = [path for name in SMALL for path in self._destination.glob(f"{name}/*")]
         return sorted(set(there) - files)
 
     def _remove_others(self) -> None:
@@ -297,7 +300,7 @@ def _down_to_the_stores(destination: Path) -> Iterator[Path]:
         if IGNORED.fullmatch(path.name) or path.name == PARTIAL:
             continue
         yield path
-        if path.name in ("index", "assets", "clips") and path.is_dir() and not path.is_symlink():
+        if path.name in (*SMALL, "clips") and path.is_dir() and not path.is_symlink():
             yield from sorted(path.iterdir())
             if path.name == "clips":
                 yield from sorted(path.glob("*/*"))

@@ -20,6 +20,7 @@ from pipeline.pictures import clip_row, contact_sheet, with_degraded
 from pipeline.publish_card import PICTURE_PATH, dataset_card, index_parquet, index_path
 from pipeline.publish_diff import diff_lines, diff_releases
 from pipeline.publish_levels import statistics_of
+from pipeline.publish_previews import picture_path, run_previews
 from pipeline.register import STAGE_VERSION as REGISTER_VERSION
 from pipeline.shard import STAGE_VERSION as SHARD_VERSION
 from pipeline.split import split_of
@@ -256,10 +257,12 @@ def _run_write(release: Release, workspace: Workspace) -> Release:
     picture = _run_picture(release, workspace)
     try:
         with new_folder(staged, workspace.release(release.version)) as folder:
+            run_previews(release, workspace, folder)
             for split in release.split_counts():
                 path = folder / index_path(split)
                 path.parent.mkdir(exist_ok=True)
-                path.write_bytes(index_parquet(c for c in release.clips if c.split == split))
+                clips = [clip for clip in release.clips if clip.split == split]
+                path.write_bytes(index_parquet((clip, _picture(folder, clip)) for clip in clips))
             if picture is not None:
                 (folder / PICTURE_PATH).parent.mkdir()
                 write_image(folder / PICTURE_PATH, picture)
@@ -275,13 +278,18 @@ def _run_write(release: Release, workspace: Workspace) -> Release:
     return complete
 
 
+def _picture(folder: Path, clip: ReleaseClip) -> bytes | None:
+    path = folder / picture_path(clip)
+    return path.read_bytes() if path.exists() else None
+
+
 def run_release(
     catalog: Catalog, version: str, workspace: Workspace, outcomes: Sequence[ShardFacts]
 ) -> Release:
     """Freeze what was built as release `version`; the caller owns the workspace.
 
-    Copies no pixel and reads none but those of the card's picture. The same content under the same
-    name is found and returned as it is.
+    Copies no pixel and reads none but those of the card's picture and of new previews. The same
+    content under the same name is found and returned as it is.
 
     Args:
         catalog: as it stands.

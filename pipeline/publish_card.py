@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.publish_previews import picture_path, video_path
 from schemas.facts import ClipQuality
 from schemas.release import SPLITS, Release, ReleaseClip
 
@@ -29,6 +30,10 @@ SIZE_CATEGORIES = (
 """The Hub's names for numbers of rows; a row is a clip."""
 
 CARD_TAGS = ("infrared", "visible", "thermal", "video", "image-fusion", "image-restoration", "zarr")
+
+PICTURES = {"preview": {"_type": "Image"}}
+"""What `datasets` is to take for pictures, in its own words; videos are files of the repository,
+which it would decode with a library that few have."""
 
 LONGEST_IN_SECONDS = 120
 """Longer playing times are told in minutes."""
@@ -62,8 +67,12 @@ def index_path(split: str) -> str:
     return f"index/{split}.parquet"
 
 
-def index_parquet(clips: Iterable[ReleaseClip]) -> bytes:
-    """The rows of some clips as a Parquet file; equal clips give equal bytes."""
+def index_parquet(clips: Iterable[tuple[ReleaseClip, bytes | None]]) -> bytes:
+    """The rows of some clips as a Parquet file; equal clips give equal bytes.
+
+    Args:
+        clips: each with its picture, a JPEG, where it has one.
+    """
     figures = list(ClipQuality.model_fields)
     schema = pa.schema(
         [
@@ -75,16 +84,22 @@ def index_parquet(clips: Iterable[ReleaseClip]) -> bytes:
             ("homography", pa.list_(pa.float64())),
             *((name, pa.float64()) for name in figures),
             *((name, pa.string()) for name in ("fingerprint", "root_hash", "store")),
-        ]
+            ("preview", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("preview_video", pa.string()),
+        ],
+        metadata={"huggingface": json.dumps({"info": {"features": PICTURES}})},
     )
     rows = []
-    for clip in clips:
+    for clip, picture in clips:
         known = {name: getattr(clip, name) for name in schema.names if hasattr(clip, name)}
         rows.append(
             known
             | clip.quality.model_dump()
             | {"duration_s": clip.pairs / clip.fps, "homography": sum(clip.homography, ())}
         )
+        if picture is not None:
+            rows[-1]["preview"] = {"bytes": picture, "path": picture_path(clip)}
+            rows[-1]["preview_video"] = video_path(clip)
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()
@@ -104,6 +119,7 @@ def dataset_card(release: Release, *, has_picture: bool) -> str:
         _reading(release),
         _provenance(release),
         f"## Licence\n\n{escaped(release.dataset.licence)}\n",
+        _citation(release.dataset.citation),
     ]
     return "\n".join(section for section in sections if section)
 
@@ -114,14 +130,18 @@ def escaped(text: str) -> str:
     return "\n".join(lines).strip()
 
 
-def _escaped_line(line: str) -> str:
-    visible = "".join(
+def _visible(line: str) -> str:
+    """Without control characters and changes of direction."""
+    return "".join(
         character
         for character in line.replace("\t", " ")
         if unicodedata.category(character) not in ("Cc", "Cs")
         and unicodedata.bidirectional(character) not in BIDIRECTIONAL_CONTROLS
     )
-    marked = MARKDOWN_SIGNS.sub(r"\\\1", html.escape(visible.strip(), quote=False))
+
+
+def _escaped_line(line: str) -> str:
+    marked = MARKDOWN_SIGNS.sub(r"\\\1", html.escape(_visible(line).strip(), quote=False))
     return LINE_START_SIGNS.sub(_guard, marked)
 
 
@@ -220,7 +240,8 @@ def _reading(release: Release) -> str:
         "from datasets import load_dataset\n\n"
         f'clips = load_dataset("{where}", split="{split}"{revision})\n'
         'print(clips[0]["clip"], clips[0]["pairs"], clips[0]["store"])\n'
-        "```\n"
+        "```\n\n"
+        "`preview` is a picture of both bands, `preview_video` the path of a short video.\n"
     )
 
 
@@ -251,6 +272,14 @@ def _provenance(release: Release) -> str:
             _table(["recording", "stage", "reason"], rows),
         ]
     return "\n".join(lines)
+
+
+def _citation(citation: str) -> str:
+    """As it is, indented, so that no fence in it can end the block."""
+    visible = [line for text in citation.splitlines() if (line := _visible(text)).strip()]
+    if not visible:
+        return ""
+    return "## Citation\n\n" + "".join(f"    {line}\n" for line in visible)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

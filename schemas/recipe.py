@@ -218,6 +218,12 @@ class PublishRecipe(StrictModel):
     card_clips: int = Field(
         6, ge=0, le=24, description="Clips shown in the picture of the dataset card."
     )
+    preview_pairs: int = Field(
+        60,
+        ge=0,
+        le=600,
+        description="Pairs of the preview video of every clip; 0: neither video nor picture.",
+    )
 
 
 class Recipe(StrictModel):

@@ -102,8 +102,8 @@ class Release(StrictModel):
     root_hash: Sha256
     files: tuple[StoredFile, ...] = Field(
         (),
-        description="Card, index and picture beside this file: made from the rest, so outside the "
-        "root hash (a newer Parquet or PNG encoder writes other bytes of the same content).",
+        description="Card, index, pictures and videos beside this file: made from the rest, so "
+        "outside the root hash (a newer encoder writes other bytes of the same content).",
     )
 
     def split_counts(self) -> dict[str, int]:

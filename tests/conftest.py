@@ -19,6 +19,11 @@ settings.load_profile("suite")
 M3SVD = Path(__file__).parents[2] / "shared" / "M3SVD"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker ends alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_unconfigure() -> None:
     PREFECT_HOME.cleanup()
 

@@ -20,7 +20,10 @@ from tests.benchmarks.many_clips import (
 
 CLIPS = (1_000, 10_000)
 
-OTHER_BLUR = "{degrade: {visible: [{kind: gaussian-blur, sigma_px: [1.5, 2.0]}]}}"
+OTHER_BLUR = (
+    "{publish: {preview_pairs: 0}, "
+    "degrade: {visible: [{kind: gaussian-blur, sigma_px: [1.5, 2.0]}]}}"
+)
 """A recipe under which every clip is another one."""
 
 

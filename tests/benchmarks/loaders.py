@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from zarr.storage import LocalStore
 
-from model.clips import open_release
+from model.releases import open_release
 from model.stores import OpenClip, open_clip, read_frames
 from schemas.store import PROFILES
 from tests.benchmarks.footage import STREAMS, Footage

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from model.clips import ClipWindows, Placement, draw_words, open_release
+from model.clips import ClipWindows, Placement, draw_words
+from model.releases import open_release
 from model.stores import open_clip
 from schemas.degradations import BadPixels
 from schemas.errors import ReleaseError, StoreError, TrainError

@@ -18,8 +18,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from model.clips import ClipWindows, open_release
+from model.clips import ClipWindows
 from model.places import _file_sha256, cache_folder, is_address, place_of
+from model.releases import open_release
 from schemas.errors import ReleaseError, StoreError
 from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
 

@@ -15,12 +15,15 @@ from pipeline.quality import QualitySums, with_block
 from pipeline.workspace import Workspace
 from schemas.catalog import Camera, Catalog, Dataset, Recording, Rig, Session, SplitRule
 from schemas.facts import ClipFacts, ClipQuality, ShardFacts
-from schemas.recipe import DegradeRecipe, Recipe
+from schemas.recipe import DegradeRecipe, PublishRecipe, Recipe
 from schemas.release import Release
 from schemas.store import ClipAttributes
 
 WIDTH, HEIGHT, PAIRS, FPS = 32, 24, 9, 30.0
 HOMOGRAPHY = ((1.0, 0.25, 3.0), (0.0, 1.5, -2.0), (0.0, 0.0, 1.0))
+NO_PREVIEWS = PublishRecipe(preview_pairs=0)
+"""Each takes as long as all the rest of a small release."""
+
 SITES = {"quay": "train", "roof": "train", "pier": "val"}
 
 
@@ -121,7 +124,7 @@ def make_catalog(root: Path, recordings: Sequence[Recording], description: str =
         data_root=root,
         rigs=(Rig(id="mast", infrared=camera, visible=camera),),
         sessions=(Session(id="outing", rig="mast", recordings=tuple(recordings)),),
-        recipe=Recipe(),
+        recipe=Recipe(publish=NO_PREVIEWS),
         splits=SplitRule.model_validate({"sites": SITES}),
     )
 

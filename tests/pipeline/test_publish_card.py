@@ -131,3 +131,25 @@ def test_a_hostile_description_and_licence_stay_text(studio: Studio) -> None:
 )
 def test_sizes_are_named_as_the_hub_does(rows: int, name: str) -> None:
     assert size_category(rows) == name
+
+
+def test_a_citation_stands_in_a_block_that_it_cannot_end(tmp_path: Path) -> None:
+    studio = Studio(tmp_path, ["quay"])
+    citation = "@misc{harbour,\n  title = {Harbour}\n```\n</pre><script>\u202e\n}"
+    catalog = studio.catalog()
+    dataset = catalog.dataset.model_copy(update={"citation": citation})
+
+    catalog = catalog.model_copy(update={"dataset": dataset})
+    run_release(catalog, "v1.0.0", studio.workspace, studio.outcomes)
+
+    card = (studio.workspace.release("v1.0.0") / "README.md").read_text()
+    _, block = card.split("## Citation\n\n")
+    assert block.splitlines()[0] == "    @misc{harbour,"
+    assert all(line.startswith("    ") for line in block.splitlines())
+    assert "\u202e" not in block
+
+
+def test_without_a_citation_there_is_no_heading_of_it(studio: Studio) -> None:
+    studio.release()
+
+    assert "Citation" not in (studio.workspace.release("v1.0.0") / "README.md").read_text()

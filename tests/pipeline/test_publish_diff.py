@@ -13,9 +13,9 @@ from schemas.catalog import Lens
 from schemas.degradations import GaussianBlur, StripeNoise
 from schemas.facts import Rejection
 from schemas.layouts import Layouts, StreamLayout
-from schemas.recipe import DegradeRecipe, Recipe, RegisterRecipe, SyncRecipe
+from schemas.recipe import DegradeRecipe, IngestRecipe, Recipe, RegisterRecipe, SyncRecipe
 from schemas.release import Change, Release, ReleaseClip
-from tests.pipeline.studio import SITES, Studio
+from tests.pipeline.studio import NO_PREVIEWS, SITES, Studio
 
 QUAY, ROOF, PIER = "quay-walk-000", "roof-walk-000", "pier-walk-000"
 BLURRED = DegradeRecipe(visible=(GaussianBlur(sigma_px=(1.5, 2.0)),))
@@ -64,7 +64,7 @@ def test_equal_content_has_no_difference(release: Release) -> None:
 
 def test_a_field_of_the_recipe_is_the_reason_of_every_rebuilt_clip(release: Release) -> None:
     new = edited(release, lambda clip: rebuilt(clip, "visible_degraded"))
-    new = next_release(new, recipe=Recipe(degrade=BLURRED))
+    new = next_release(new, recipe=Recipe(degrade=BLURRED, publish=NO_PREVIEWS))
 
     diff = diff_releases(release, new)
 
@@ -79,7 +79,9 @@ def test_a_field_of_the_recipe_is_the_reason_of_every_rebuilt_clip(release: Rele
 
 def test_another_degradation_is_told_whole(release: Release) -> None:
     new = edited(release, rebuilt)
-    new = next_release(new, recipe=Recipe(degrade=DegradeRecipe(visible=(StripeNoise(),))))
+    new = next_release(
+        new, recipe=Recipe(degrade=DegradeRecipe(visible=(StripeNoise(),)), publish=NO_PREVIEWS)
+    )
 
     (change,) = diff_releases(release, new).changed[0].why
 
@@ -92,14 +94,15 @@ def test_another_degradation_is_told_whole(release: Release) -> None:
 
 def test_the_sections_of_the_recipe_have_their_catalog_names(release: Release) -> None:
     new = edited(release, rebuilt)
-    new = next_release(new, recipe=Recipe(register=RegisterRecipe(frames=9)))
+    new = next_release(new, recipe=Recipe(register=RegisterRecipe(frames=9), publish=NO_PREVIEWS))
 
     assert reasons(release, new)[QUAY] == ["recipe.register.frames: 8 -> 9"]
 
 
 def test_a_recipe_of_the_card_changes_no_clip(release: Release) -> None:
     new = next_release(
-        release, recipe=Recipe.model_validate({"publish": {"card_clips": 3}, "seed": 0})
+        release,
+        recipe=Recipe.model_validate({"publish": {"card_clips": 3, "preview_pairs": 0}, "seed": 0}),
     )
 
     diff = diff_releases(release, new)
@@ -193,7 +196,7 @@ def test_a_declared_offset_is_a_reason_and_an_estimated_one_an_effect(release: R
     ]
     assert reasons(declared, measured)[QUAY] == ["offset_s: 0.5 -> 0.25"]
     (clip, *_) = diff_releases(
-        next_release(estimated, recipe=Recipe(seed=1)),
+        next_release(estimated, recipe=Recipe(seed=1, publish=NO_PREVIEWS)),
         edited(estimated, everywhere(offset_s=0.3, fingerprint="e" * 32)),
     ).changed
     assert [told(change) for change in clip.why] == ["recipe.seed: 1 -> 0"]
@@ -258,7 +261,7 @@ def test_a_recording_that_is_rejected_now_says_why_its_clips_are_gone(release: R
         release,
         clips=release.clips[1:],
         rejections=(rejection,),
-        recipe=Recipe.model_validate({"sync": {"min_confidence": 0.9}}),
+        recipe=Recipe(sync=SyncRecipe(min_confidence=0.9), publish=NO_PREVIEWS),
     )
 
     (clip,) = diff_releases(release, new).removed
@@ -275,7 +278,7 @@ def test_a_recording_cut_otherwise_says_which_choice_did_it(release: Release) ->
     new = next_release(
         release,
         clips=(later, *others),
-        recipe=Recipe.model_validate({"ingest": {"drop_repeated": True}}),
+        recipe=Recipe(ingest=IngestRecipe(drop_repeated=True), publish=NO_PREVIEWS),
     )
 
     diff = diff_releases(release, new)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.clips import open_release
+from model.releases import open_release
 from model.stores import open_clip, read_frames
 from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace, load, load_arrays

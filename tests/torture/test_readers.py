@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from model.clips import ClipWindows, open_release
+from model.clips import ClipWindows
+from model.releases import open_release
 from model.stores import OpenClip, open_clip, read_frames
 from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace
