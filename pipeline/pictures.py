@@ -17,6 +17,9 @@ from schemas.store import ClipAttributes
 PANEL_WIDTH_PX = 320
 """Five panels and their gaps fit a 1920 pixel screen; half of a 640 pixel frame."""
 
+JPEG_QUALITY = 80
+"""A picture of 640 x 240 takes about 20 kB."""
+
 GAP_PX = 8
 STRIP_PX = 22
 BASELINE_PX = 7
@@ -84,6 +87,13 @@ def with_degraded(
         (degraded,) = degrade_block(block[None], chain, draw, indices=[pair], window=whole)
         made[f"{band}_degraded"] = degraded.permute(1, 2, 0).numpy().squeeze()
     return made
+
+
+def jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture, RGB (H, W, 3), as a small file."""
+    how = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    _, content = cv2.imencode(".jpg", picture[..., ::-1], how)
+    return content.tobytes()
 
 
 def contact_sheet(

@@ -10,6 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.clip_stores import open_clip, read_pairs
+from pipeline.pictures import jpeg
 from pipeline.video_encoding import write_video
 from pipeline.workspace import Workspace
 from schemas.release import Release, ReleaseClip
@@ -20,8 +21,6 @@ FOLDER = "previews"
 
 BAND_WIDTH_PX = 240
 """Two bands fit a column of the Hub's viewer, and a video of 60 pairs takes about 60 kB."""
-
-JPEG_QUALITY = 80
 
 VIDEO_QUALITY = 28
 """H.264's constant rate factor: what was filmed is recognised, noise is not kept."""
@@ -54,12 +53,6 @@ def preview_frame(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> ND
     return np.concatenate([np.repeat(grey[..., None], 3, axis=2), colour], axis=1).astype(np.uint8)
 
 
-def encoded_picture(frame: NDArray[np.uint8]) -> bytes:
-    """A JPEG of an RGB frame (H, W, 3)."""
-    _, content = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return content.tobytes()
-
-
 def run_previews(release: Release, workspace: Workspace, folder: Path) -> None:
     """Write the previews of every clip into the folder of a release being made.
 
@@ -84,7 +77,7 @@ def run_previews(release: Release, workspace: Workspace, folder: Path) -> None:
         group, _ = open_clip(workspace.root / clip.store)
         middle = clip.pairs // 2
         (shown,) = _run_frames(group, middle, middle + 1)
-        picture.write_bytes(encoded_picture(shown))
+        picture.write_bytes(jpeg(shown))
         frames = _run_frames(group, 0, min(pairs, clip.pairs))
         write_video(video, frames, fps=clip.fps, codec="h264", crf=VIDEO_QUALITY)
 

@@ -68,6 +68,14 @@ class Workspace:
         """The same, relative to the root of a workspace or a published release."""
         return f"clips/{clip}/{fingerprint}.zarr"
 
+    def look(self, clip: str, fingerprint: str) -> Path:
+        """The folder of what reports show of a clip."""
+        return self.root / "looks" / clip / fingerprint
+
+    def report(self, version: str) -> Path:
+        """The folder of a release's report; beside the release, whose own folder never changes."""
+        return self.root / "reports" / version
+
     @property
     def staging(self) -> Path:
         """Unsealed work, of this holder of the lease alone; what dead ones left is debris."""

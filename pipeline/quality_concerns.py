@@ -1,0 +1,147 @@
+"""What a person should look at before a clip is released: told from its look and its figures."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
+
+import numpy as np
+
+from schemas.release import ReleaseClip
+from schemas.report import BandLook, ClipLook, Concern
+
+ALIKE_BITS = 10
+"""Of 64 that the hashes of two pictures differ in: unrelated ones differ in 32 and deviate by 4
+(fair coins), so that this is five deviations off; another frame of one M3SVD video in 2 to 18."""
+
+FROZEN_SHARE = 0.2
+"""Of frames equal to the one before: sensors are never so still, and a camera that delivers 25
+frames in a file of 30 repeats a sixth."""
+
+OVER_SHARE = 0.25
+"""Of white pixels: a quarter of the picture shows nothing. A bright sky in M3SVD takes 16 %."""
+
+UNDER_SHARE = 0.6
+"""Of black pixels in the visible band: more than half shows nothing. M3SVD's darkest clip
+has 23 %."""
+
+BLUR_RATIO = 0.15
+"""Of the median sharpness of a release: a blur of some pixels takes the variance of the Laplacian
+that far down; between sites of M3SVD it varies from 0.5 to 2.8 of the median."""
+
+MOVE_PX = 2.0
+"""By how much things may lie beside each other in the median, or come to do so over a clip: the
+median of blocks is good to half a pixel, and above two pixels outlines stand twice."""
+
+
+def clip_concerns(clip: ReleaseClip, look: ClipLook, typical_sharpness: float) -> Iterator[Concern]:
+    """What is to be looked at of one clip.
+
+    Args:
+        clip: as released.
+        look: what was seen of it.
+        typical_sharpness: median over the release.
+    """
+    bands: tuple[tuple[str, BandLook], ...] = (
+        ("infrared", look.infrared),
+        ("visible", look.visible),
+    )
+    for band, seen in bands:
+        if seen.repeated_share > FROZEN_SHARE:
+            yield Concern(
+                kind="frozen",
+                clip=clip.clip,
+                value=seen.repeated_share,
+                bound=FROZEN_SHARE,
+                text=f"{seen.repeated_share:.0%} of the {band} frames repeat the one before",
+            )
+        if seen.white_share > OVER_SHARE:
+            yield Concern(
+                kind="over-exposed",
+                clip=clip.clip,
+                value=seen.white_share,
+                bound=OVER_SHARE,
+                text=f"{seen.white_share:.0%} of the {band} pixels are white",
+            )
+    if look.visible.black_share > UNDER_SHARE:
+        yield Concern(
+            kind="under-exposed",
+            clip=clip.clip,
+            value=look.visible.black_share,
+            bound=UNDER_SHARE,
+            text=f"{look.visible.black_share:.0%} of the visible pixels are black",
+        )
+    if typical_sharpness > 0 and clip.quality.visible_sharpness < BLUR_RATIO * typical_sharpness:
+        ratio = clip.quality.visible_sharpness / typical_sharpness
+        yield Concern(
+            kind="blurred",
+            clip=clip.clip,
+            value=ratio,
+            bound=BLUR_RATIO,
+            text=f"its visible frames have {ratio:.0%} of the usual sharpness",
+        )
+    yield from _moved(clip, look)
+
+
+def _moved(clip: ReleaseClip, look: ClipLook) -> Iterator[Concern]:
+    moves = [move for move in look.moves_px if move is not None]
+    off_px = max((math.hypot(*move) for move in moves), default=0.0)
+    drift_px = max((math.dist(*pair) for pair in combinations(moves, 2)), default=0.0)
+    if drift_px > MOVE_PX:
+        yield Concern(
+            kind="drifting",
+            clip=clip.clip,
+            value=drift_px,
+            bound=MOVE_PX,
+            text=f"the bands move against each other by {drift_px:.1f} px over the clip",
+        )
+    elif off_px > MOVE_PX:
+        yield Concern(
+            kind="misregistered",
+            clip=clip.clip,
+            value=off_px,
+            bound=MOVE_PX,
+            text=f"visible things lie {off_px:.1f} px beside the infrared ones",
+        )
+
+
+def shared_concerns(
+    clips: Sequence[ReleaseClip], looks: Mapping[str, ClipLook]
+) -> Iterator[Concern]:
+    """Pairs of clips that look alike in both bands: leaks where splits part them.
+
+    Clips of one recording are alike by nature and are passed over; a site never spans two splits,
+    so a leak is one place under two names, or two places that look the same.
+    """
+    hashes = {band: [_bits(getattr(looks[clip.clip], band)) for clip in clips] for band in BANDS}
+    for one, other in combinations(range(len(clips)), 2):
+        if clips[one].recording == clips[other].recording:
+            continue
+        bits = max(_distance(hashes[band][one], hashes[band][other]) for band in BANDS)
+        if bits <= ALIKE_BITS:
+            is_leak = clips[one].split != clips[other].split
+            where = f"; they are {clips[one].split} and {clips[other].split}" if is_leak else ""
+            yield Concern(
+                kind="leak" if is_leak else "alike",
+                clip=clips[one].clip,
+                other=clips[other].clip,
+                value=bits,
+                bound=ALIKE_BITS,
+                text=f"looks like {clips[other].clip} in both bands ({bits} of 64 bits){where}",
+            )
+
+
+BANDS = ("infrared", "visible")
+
+
+def _bits(seen: BandLook) -> tuple[int, ...]:
+    return tuple(int(digits, 16) for digits in seen.hashes)
+
+
+def _distance(here: tuple[int, ...], there: tuple[int, ...]) -> int:
+    """Bits that the most alike instants of two clips differ in."""
+    return min((one ^ other).bit_count() for one, other in product(here, there))
+
+
+def typical_sharpness(clips: Sequence[ReleaseClip]) -> float:
+    """Of the visible frames of a release: its median; 0 without any clip."""
+    return float(np.median([clip.quality.visible_sharpness for clip in clips])) if clips else 0.0
