@@ -10,7 +10,7 @@ WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check lint types docs bench golden torture clean
+.PHONY: setup demo test browser check lint types docs bench golden torture clean
 
 setup: $(READY)
 
@@ -24,8 +24,15 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## film the simulated rig, build, release, publish, train, fuse
 	$(RUN)/twinband demo $(DEMO)
 
-test: $(READY)  ## the whole suite, one thread a worker
+test: $(READY) browser  ## the whole suite, one thread a worker
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+browser:  ## Chromium for the tests of pages, where there is none yet
+	@command -v chromium > /dev/null || { \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    as=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	    $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium; \
+	} || { echo "the tests of pages need chromium on the path; install it, then run this again" >&2; exit 1; }
 
 lint: $(READY)
 	$(RUN)/ruff check .

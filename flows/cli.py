@@ -218,6 +218,22 @@ def publish(*, version: str, destination: str, work: Path, public: bool, dry_run
 
 
 @command
+@click.argument("version", required=False)
+@work_option
+@click.option("--out", type=FOLDER, help="Folder of the pages.  [default: WORK/reports/VERSION]")
+def report(version: str | None, work: Path, out: Path | None) -> Answer:
+    """Write pages about VERSION (the newest if none is named): open index.html in a browser."""
+    from flows.progress import progress
+    from pipeline.report import run_report
+    from pipeline.workspace import Workspace
+
+    with progress("looking at clips") as show:
+        page, told = run_report(version, Workspace(work.resolve()), out, show)
+    document = {"report": str(page), "version": told.version, "clips": len(told.clips)}
+    return Answer(document, [f"{len(told.clips)} clips of {told.version}: {page}"])
+
+
+@command
 @click.argument("source", type=ANYTHING)
 @click.argument("out", type=ANYTHING)
 @click.option(

@@ -48,11 +48,19 @@ def styled(width_px: int, height_px: int) -> Iterator[Figure]:
 
 def rendered(figure: Figure) -> NDArray[np.uint8]:
     """The figure as an image, RGB (H, W, 3)."""
-    drawn = BytesIO()
-    figure.savefig(drawn, format="rgba", dpi=DPI)
+    content = BytesIO()
+    figure.savefig(content, format="rgba", dpi=DPI)
     width, height = (round(side * DPI) for side in figure.get_size_inches())
-    pixels = np.frombuffer(drawn.getvalue(), np.uint8).reshape(height, width, 4)
+    pixels = np.frombuffer(content.getvalue(), np.uint8).reshape(height, width, 4)
     return pixels[..., :3].copy()
+
+
+def drawn(figure: Figure) -> bytes:
+    """The figure as SVG, its words as text; equal figures give equal bytes."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "twinband"}):
+        content = BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    return content.getvalue()
 
 
 def show_image(axes: Axes, image: NDArray[np.uint8], title: str) -> None:
