@@ -35,8 +35,8 @@ def needed_stores(releases: Iterable[Release], outcomes: Iterable[ShardFacts]) -
 def run_find_garbage(recordings: Collection[str], workspace: Workspace) -> list[Garbage]:
     """What nothing names: clips, facts, and files that no process gave their own name.
 
-    Clips are garbage that neither a release lists nor the outcome of a recording's last build,
-    facts those of recordings that are none of `recordings`.
+    Clips are garbage that neither a release lists nor the outcome of a recording's last build, with
+    what reports show of them; facts those of recordings that are none of `recordings`.
 
     Args:
         recordings: all that the catalog names.
@@ -48,8 +48,10 @@ def run_find_garbage(recordings: Collection[str], workspace: Workspace) -> list[
     """
     releases = [read_release(folder) for folder in sorted(workspace.root.glob("releases/*"))]
     outcomes = [one for name in recordings if (one := _run_outcome(name, workspace)) is not None]
+    needed = needed_stores(releases, outcomes)
     return [
-        *_clips(workspace, needed_stores(releases, outcomes)),
+        *_clips(workspace, needed),
+        *_looks(workspace, needed),
         *_facts(workspace, recordings),
         *(_garbage(workspace, path, "debris") for path in _paths(workspace, UNFINISHED)),
     ]
@@ -77,7 +79,7 @@ def run_delete(found: Collection[Garbage], workspace: Workspace) -> None:
     for number, garbage in enumerate(found):
         path = workspace.root / garbage.path
         rename(path, grave / str(number))
-        if garbage.kind == "clip" and not any(path.parent.iterdir()):
+        if garbage.kind in ("clip", "look") and not any(path.parent.iterdir()):
             path.parent.rmdir()
     shutil.rmtree(grave)
 
@@ -99,6 +101,14 @@ def _clips(workspace: Workspace, needed: Collection[str]) -> Iterator[Garbage]:
             yield _garbage(workspace, path, "clip")
 
 
+def _looks(workspace: Workspace, needed: Collection[str]) -> Iterator[Garbage]:
+    """What reports show of clips that are garbage or gone."""
+    for path in _paths(workspace, "looks/*/*"):
+        _, clip, fingerprint = PurePosixPath(path).parts
+        if Workspace.clip_path(clip, fingerprint) not in needed:
+            yield _garbage(workspace, path, "look")
+
+
 def _facts(workspace: Workspace, recordings: Collection[str]) -> Iterator[Garbage]:
     known = set(recordings)
     for path in _paths(workspace, "facts/*"):
@@ -111,7 +121,9 @@ def _paths(workspace: Workspace, pattern: str) -> list[str]:
     return sorted(path.relative_to(workspace.root).as_posix() for path in found)
 
 
-def _garbage(workspace: Workspace, path: str, kind: Literal["clip", "facts", "debris"]) -> Garbage:
+def _garbage(
+    workspace: Workspace, path: str, kind: Literal["clip", "facts", "look", "debris"]
+) -> Garbage:
     return Garbage(path=path, kind=kind, size_bytes=size_bytes(workspace.root / path))
 
 

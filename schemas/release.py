@@ -216,7 +216,7 @@ class Garbage(StrictModel):
     """Something in a workspace that nothing names any more."""
 
     path: str = Field(description="Below the root of the workspace.")
-    kind: Literal["clip", "facts", "debris"]
+    kind: Literal["clip", "facts", "look", "debris"]
     size_bytes: int
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.clip_seals import is_sealed
 from pipeline.garbage import find_debris, needed_stores, run_delete, run_find_garbage
+from pipeline.looks import run_look
 from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace, save
 from schemas.errors import ReleaseError, WorkspaceError
@@ -58,6 +59,16 @@ def test_clips_and_facts_of_a_recording_that_is_gone_are_garbage(studio: Studio)
     assert paths(found) == [below(studio, store), "facts/pier-walk"]
     assert found[0].size_bytes == sum(len(data) for data in tree(store).values())
     assert [garbage.kind for garbage in found] == ["clip", "facts"]
+
+
+def test_looks_go_with_their_clips(studio: Studio) -> None:
+    folders = [run_look(below(studio, studio.store(n)), studio.workspace)[1] for n in (0, 2)]
+
+    found = collect(studio, delete=True)
+
+    assert [garbage.kind for garbage in found] == ["clip", "look", "facts"]
+    assert folders[0].is_dir()
+    assert not folders[1].parent.exists()
 
 
 def test_a_dry_run_changes_nothing(studio: Studio) -> None:

@@ -160,3 +160,19 @@ def test_flat_pictures_tell_no_shift() -> None:
     flat = [np.full((120, 160), 90, np.uint8)] * 2
 
     assert median_move_px(flat, [np.repeat(f[..., None], 3, 2) for f in flat]) is None
+
+
+def test_clips_of_one_site_share_their_background_and_are_told_where_they_repeat(
+    clips: tuple[ReleaseClip, ...],
+) -> None:
+    quay, roof = clips[1], clips[2].model_copy(update={"site": clips[1].site})
+    moved = scene(1).copy()
+    moved[30:70, 40:60] = 240
+    similar = [noisy(moved, n) for n in range(3)]
+
+    def shared(seen: ClipLook) -> list[str]:
+        looks = {quay.clip: look(), roof.clip: seen}
+        return [one.kind for one in shared_concerns((quay, roof), looks)]
+
+    assert shared(look(infrared=similar, visible=similar)) == []
+    assert shared(look()) == ["alike"]
