@@ -234,6 +234,22 @@ def report(version: str | None, work: Path, out: Path | None) -> Answer:
 
 
 @command
+@catalog_option
+@work_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: any free one]")
+def review(catalog: Path, work: Path, port: int) -> Answer:
+    """Go through recordings in a browser; each decision is in CATALOG at once. Ctrl-C ends it."""
+    from flows.review import serve_review
+
+    def announce(address: str) -> None:
+        click.echo(f"open {address}", err=True)
+
+    counts = serve_review(catalog, work, port, announce)
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return Answer(dict(counts), [f"{told}; next: twinband build -c {catalog}"])
+
+
+@command
 @click.argument("source", type=ANYTHING)
 @click.argument("out", type=ANYTHING)
 @click.option(

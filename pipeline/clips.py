@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.catalog import Span
 from schemas.facts import LeftOut, Stretch
 
 GAP_SPACINGS = 1.5
@@ -18,6 +19,8 @@ def cut_clips(
     *,
     min_pairs: int,
     stretches: Sequence[Stretch] = (),
+    leave_out: Sequence[Span] = (),
+    start_s: float = 0.0,
 ) -> tuple[list[range], list[LeftOut]]:
     """Cut pairs where instants are missing between them, and where the rig moved.
 
@@ -26,10 +29,12 @@ def cut_clips(
         infrared_times_s: instant of each pair, increasing, (P,).
         min_pairs: shortest run that becomes a clip.
         stretches: over which the rig kept still, in order; none: it always did.
+        leave_out: parts of the recording that are not wanted.
+        start_s: instant of the recording's first infrared frame, which those parts count from.
 
     Returns:
-        The runs as ranges of pair indices, in order, and the runs that are left out: too short
-        ones, and pairs during which the rig moved.
+        The runs as ranges of pair indices, in order, and the runs that are left out: unwanted and
+        too short ones, and pairs during which the rig moved.
     """
     count = infrared_times_s.size
     if count == 0:
@@ -38,12 +43,17 @@ def cut_clips(
     longest_s = GAP_SPACINGS * float(np.median(spacing_s)) if spacing_s.size else 0.0
     cuts = {int(cut) + 1 for cut in np.flatnonzero(spacing_s > longest_s)}
     moves = {bound for each in stretches for bound in (each.first_pair, each.end_pair)}
+    parts = [np.searchsorted(infrared_times_s - start_s, (s.from_s, s.to_s)) for s in leave_out]
+    moves |= {int(bound) for part in parts for bound in part}
     bounds = sorted({0, count} | cuts | {bound for bound in moves if 0 < bound < count})
     kept: list[range] = []
     left_out: list[LeftOut] = []
     for run in (range(start, stop) for start, stop in pairwise(bounds)):
+        unwanted = [s for s, (a, b) in zip(leave_out, parts, strict=True) if a <= run.start < b]
         reason = None
-        if stretches and not any(e.first_pair <= run.start < e.end_pair for e in stretches):
+        if unwanted:
+            reason = f"the catalog leaves {len(run)} pairs out: {unwanted[0].reason}"
+        elif stretches and not any(e.first_pair <= run.start < e.end_pair for e in stretches):
             reason = f"the rig moved during these {len(run)} pairs"
         elif len(run) < min_pairs:
             reason = f"{len(run)} pairs without a gap, fewer than shard.min_pairs {min_pairs}"

@@ -163,6 +163,7 @@ def _release_clips(
             sources=sources,
             declared=declared_of(recording),
             layouts=recording.layouts,
+            leave_out=recording.leave_out,
         )
         for facts in outcome.clips
     ]

@@ -12,7 +12,7 @@ from schemas.catalog import Rig
 from schemas.facts import Rejection
 from schemas.release import Change, ChangeKind, ClipDiff, Release, ReleaseClip, ReleaseDiff
 
-DECLARED = ("session", "rig", "site", "split", "tags", "declared", "layouts")
+DECLARED = ("session", "rig", "site", "split", "tags", "declared", "layouts", "leave_out")
 """Fields of a clip that the catalog alone decides."""
 
 MEASURED = ("pairs", "fps", "width", "height", "homography", "offset_s", "drift_ppm", "quality")

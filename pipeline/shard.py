@@ -62,6 +62,7 @@ def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
         recipe.seed,
         recipe.degrade,
         recipe.shard,
+        *recording.leave_out,
     )
 
 
@@ -91,6 +92,8 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
         pairs.infrared_times_s,
         min_pairs=plan.recipe.shard.min_pairs,
         stretches=measured.register.stretches,
+        leave_out=plan.recording.leave_out,
+        start_s=measured.ingest.infrared.first_time_s,
     )
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))

@@ -106,6 +106,20 @@ class PointPair(StrictModel):
     visible: tuple[float, float]
 
 
+class Span(StrictModel):
+    """A part of a recording that is to become no clip."""
+
+    from_s: float = Field(ge=0, description="Seconds since the first infrared frame.")
+    to_s: float = Field(gt=0, description="Where it ends; that instant is kept again.")
+    reason: str = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _begins_first(self) -> Self:
+        if self.from_s >= self.to_s:
+            raise ValueError(f"from_s {self.from_s:g} must be below to_s {self.to_s:g}; swap them")
+        return self
+
+
 class Review(StrictModel):
     """A person's decision on a recording."""
 
@@ -165,6 +179,7 @@ class Recording(StrictModel):
         False, description="Both videos already show the same view at the same instants."
     )
     tags: tuple[Slug, ...] = ()
+    leave_out: tuple[Span, ...] = Field((), description="Parts that are to become no clip.")
     review: Review | None = None
 
     @model_validator(mode="after")

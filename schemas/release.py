@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, ValidationError
 from pydantic_core import from_json
 
 from schemas.base import Fingerprint, Matrix3x3, Sha256, Slug, StrictModel, Version, canonical_json
-from schemas.catalog import Dataset, Rig, Split, SplitRule
+from schemas.catalog import Dataset, Rig, Span, Split, SplitRule
 from schemas.errors import ReleaseError
 from schemas.facts import ClipQuality, Rejection, Stage
 from schemas.layouts import Layouts
@@ -68,6 +68,9 @@ class ReleaseClip(StrictModel):
         (), description="What the recording declared; the rest was measured."
     )
     layouts: Layouts = Field(Layouts(), description="Where its frames lie in its files.")
+    leave_out: tuple[Span, ...] = Field(
+        (), description="Parts of its recording that the catalog leaves out."
+    )
 
 
 class BandStatistics(StrictModel):

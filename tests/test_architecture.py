@@ -50,19 +50,23 @@ MODULES = sorted(path for folder in MAY_IMPORT for path in (ROOT / folder).glob(
 
 EDGE_CALLERS = ("run_", "hash_")
 
-KEPT_BESIDE = {"model": {"weights"}, "pipeline": {"report_pages"}}
+KEPT_BESIDE = {
+    "flows": {"review_pages"},
+    "model": {"weights"},
+    "pipeline": {"report_pages"},
+}
 """Folders of what is no Python."""
 
 STAGES = {"ingest", "sync", "calibrate", "register", "degrade", "shard", "publish"}
 
 PURE = {
-    "align", "charts", "clips", "geometry", "overlays", "pictures", "quality", "simulate", "split",
-    "tone",
+    "align", "catalog", "charts", "clips", "geometry", "overlays", "pictures", "quality",
+    "simulate", "split", "tone",
 }  # fmt: skip
 
 AT_THE_EDGE = {
     "clip", "durable", "garbage", "hub", "image", "importers", "lease", "looks", "outcomes", "raw",
-    "report", "ros",
+    "report", "review", "ros",
     "staged", "stream", "timestamp", "video", "workspace",
 }  # fmt: skip
 

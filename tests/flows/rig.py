@@ -71,6 +71,11 @@ class Running:
         self._peak_kib = max(self._peak_kib, peak_memory_kib(self.process.pid))
         return self.process.poll() is not None
 
+    def said(self) -> str:
+        """Its complaints so far."""
+        self._said.seek(0)
+        return self._said.read()
+
     def answer(self) -> Answer:
         wait_until(self.has_ended, "the command ends")
         self._printed.seek(0)

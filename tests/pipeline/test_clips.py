@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.clips import cut_clips, stretch_of
 from schemas.base import Matrix3x3
+from schemas.catalog import Span
 from schemas.facts import Stretch
 
 
@@ -60,3 +61,19 @@ def test_a_moved_rig_cuts_and_what_it_saw_while_moving_is_left_out() -> None:
     assert [(run.first_infrared_frame, run.pairs) for run in left_out] == [(20, 4), (50, 10)]
     assert "the rig moved" in left_out[0].reason
     assert [stretch_of(run, stretches) for run in runs] == list(stretches)
+
+
+def test_parts_that_the_catalog_leaves_out_become_no_clip() -> None:
+    times_s = 100 + np.arange(50) / 25
+    unwanted = (
+        Span(from_s=0, to_s=0.2, reason="a hand before the lens"),
+        Span(from_s=1.0, to_s=1.2, reason="a flash"),
+    )
+
+    runs, left_out = cut_clips(
+        np.arange(50), times_s, min_pairs=7, leave_out=unwanted, start_s=100.0
+    )
+
+    assert runs == [range(5, 25), range(30, 50)]
+    assert [(run.first_infrared_frame, run.pairs) for run in left_out] == [(0, 5), (25, 5)]
+    assert "a hand before the lens" in left_out[0].reason
