@@ -61,4 +61,4 @@ torture: $(READY)  ## the whole fault suite; writes docs/torture.md
 	OMP_NUM_THREADS=1 $(RUN)/python -m tests.torture.full
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo screenshots

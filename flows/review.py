@@ -21,13 +21,14 @@ from pydantic import JsonValue
 from pipeline.clip_stores import open_clip
 from pipeline.geometry import homography_through, is_degenerate, matrix_of
 from pipeline.looks import run_look
+from pipeline.quality_concerns import clip_concerns, typical_sharpness
 from pipeline.report import PAGES as REPORT_PAGES
 from pipeline.review_catalog import run_change, run_find
 from pipeline.workspace import Workspace, load
 from schemas.catalog import Catalog, Recording, Session, load_catalog
 from schemas.errors import TwinbandError
 from schemas.facts import ClipFacts, RegisterFacts, ShardFacts
-from schemas.report import ClipLook
+from schemas.report import ClipLook, Concern
 from schemas.review import Correction, ReviewEdit
 
 PAGES = Path(__file__).parent / "review_pages"
@@ -68,6 +69,7 @@ class ReviewedClip:
     start_s: float
     """Since the recording's first infrared frame."""
     film: Path
+    concerns: tuple[Concern, ...]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Desk:
     def clips(self, recording: str) -> list[ReviewedClip]:
         """Its clips, with what is to be seen of them."""
         outcome = self.outcome(recording)
+        built = [self.outcome(one.id) for _, one in self.opened().recordings()]
+        usual = typical_sharpness(c.quality for one in built if one is not None for c in one.clips)
         found = []
         for facts in outcome.clips if outcome is not None else ():
             look, folder = run_look(
@@ -95,7 +99,9 @@ class Desk:
             )
             _, about = open_clip(self.workspace.clip(facts.clip, facts.fingerprint))
             start_s = about.first_infrared_frame / facts.fps
-            found.append(ReviewedClip(facts, look, start_s, folder / "film.mp4"))
+            sharpness = facts.quality.visible_sharpness
+            concerns = tuple(clip_concerns(facts.clip, sharpness, look, usual))
+            found.append(ReviewedClip(facts, look, start_s, folder / "film.mp4", concerns))
         return found
 
 

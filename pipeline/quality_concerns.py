@@ -1,11 +1,12 @@
 """What a person should look at before a clip is released: told from its look and its figures."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 
 import numpy as np
 
+from schemas.facts import ClipQuality
 from schemas.release import ReleaseClip
 from schemas.report import BandLook, ClipLook, Concern
 
@@ -39,13 +40,16 @@ MOVE_PX = 2.0
 median of blocks is good to half a pixel, and above two pixels outlines stand twice."""
 
 
-def clip_concerns(clip: ReleaseClip, look: ClipLook, typical_sharpness: float) -> Iterator[Concern]:
+def clip_concerns(
+    clip: str, sharpness: float, look: ClipLook, typical_sharpness: float
+) -> Iterator[Concern]:
     """What is to be looked at of one clip.
 
     Args:
-        clip: as released.
+        clip: its name.
+        sharpness: of its visible frames.
         look: what was seen of it.
-        typical_sharpness: median over the release.
+        typical_sharpness: median over the release, or over all that is built.
     """
     bands: tuple[tuple[str, BandLook], ...] = (
         ("infrared", look.infrared),
@@ -55,7 +59,7 @@ def clip_concerns(clip: ReleaseClip, look: ClipLook, typical_sharpness: float) -
         if seen.repeated_share > FROZEN_SHARE:
             yield Concern(
                 kind="frozen",
-                clip=clip.clip,
+                clip=clip,
                 value=seen.repeated_share,
                 bound=FROZEN_SHARE,
                 text=f"{seen.repeated_share:.0%} of the {band} frames repeat the one before",
@@ -63,7 +67,7 @@ def clip_concerns(clip: ReleaseClip, look: ClipLook, typical_sharpness: float) -
         if seen.white_share > OVER_SHARE:
             yield Concern(
                 kind="over-exposed",
-                clip=clip.clip,
+                clip=clip,
                 value=seen.white_share,
                 bound=OVER_SHARE,
                 text=f"{seen.white_share:.0%} of the {band} pixels are white",
@@ -71,16 +75,16 @@ def clip_concerns(clip: ReleaseClip, look: ClipLook, typical_sharpness: float) -
     if look.visible.black_share > UNDER_SHARE:
         yield Concern(
             kind="under-exposed",
-            clip=clip.clip,
+            clip=clip,
             value=look.visible.black_share,
             bound=UNDER_SHARE,
             text=f"{look.visible.black_share:.0%} of the visible pixels are black",
         )
-    if typical_sharpness > 0 and clip.quality.visible_sharpness < BLUR_RATIO * typical_sharpness:
-        ratio = clip.quality.visible_sharpness / typical_sharpness
+    if typical_sharpness > 0 and sharpness < BLUR_RATIO * typical_sharpness:
+        ratio = sharpness / typical_sharpness
         yield Concern(
             kind="blurred",
-            clip=clip.clip,
+            clip=clip,
             value=ratio,
             bound=BLUR_RATIO,
             text=f"its visible frames have {ratio:.0%} of the usual sharpness",
@@ -88,14 +92,14 @@ def clip_concerns(clip: ReleaseClip, look: ClipLook, typical_sharpness: float) -
     yield from _moved(clip, look)
 
 
-def _moved(clip: ReleaseClip, look: ClipLook) -> Iterator[Concern]:
+def _moved(clip: str, look: ClipLook) -> Iterator[Concern]:
     moves = [move for move in look.moves_px if move is not None]
     off_px = max((math.hypot(*move) for move in moves), default=0.0)
     drift_px = max((math.dist(*pair) for pair in combinations(moves, 2)), default=0.0)
     if drift_px > MOVE_PX:
         yield Concern(
             kind="drifting",
-            clip=clip.clip,
+            clip=clip,
             value=drift_px,
             bound=MOVE_PX,
             text=f"the bands move against each other by {drift_px:.1f} px over the clip",
@@ -103,7 +107,7 @@ def _moved(clip: ReleaseClip, look: ClipLook) -> Iterator[Concern]:
     elif off_px > MOVE_PX:
         yield Concern(
             kind="misregistered",
-            clip=clip.clip,
+            clip=clip,
             value=off_px,
             bound=MOVE_PX,
             text=f"visible things lie {off_px:.1f} px beside the infrared ones",
@@ -146,6 +150,7 @@ def _distance(here: tuple[int, ...], there: tuple[int, ...]) -> int:
     return min((one ^ other).bit_count() for one, other in product(here, there))
 
 
-def typical_sharpness(clips: Sequence[ReleaseClip]) -> float:
-    """Of the visible frames of a release: its median; 0 without any clip."""
-    return float(np.median([clip.quality.visible_sharpness for clip in clips])) if clips else 0.0
+def typical_sharpness(clips: Iterable[ClipQuality]) -> float:
+    """Of the visible frames of many clips: the median; 0 without any."""
+    found = [quality.visible_sharpness for quality in clips]
+    return float(np.median(found)) if found else 0.0

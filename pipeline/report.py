@@ -88,8 +88,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def concerns_of(release: Release, looks: Mapping[str, ClipLook]) -> list[Concern]:
     """What is to be looked at of a release, clip by clip, then what clips share."""
-    usual = typical_sharpness(release.clips)
-    found = [one for clip in release.clips for one in clip_concerns(clip, looks[clip.clip], usual)]
+    usual = typical_sharpness(clip.quality for clip in release.clips)
+    found: list[Concern] = []
+    for clip in release.clips:
+        sharpness = clip.quality.visible_sharpness
+        found += clip_concerns(clip.clip, sharpness, looks[clip.clip], usual)
     return [*found, *shared_concerns(release.clips, looks)]
 
 

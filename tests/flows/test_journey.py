@@ -10,6 +10,7 @@ import zarr
 
 from flows.demo import FUSED_PAIRS
 from pipeline.clip_stores import open_clip, read_pairs
+from pipeline.hub import read_release
 from pipeline.image_files import read_image
 from pipeline.video_files import probe, read_frames
 from tests.flows.rig import COMMAND, Answer, running, wait_until
@@ -61,6 +62,10 @@ def test_m3svd_travels_from_import_to_a_fused_video(
     assert published.code == 0
     assert (trained.code, trained.document["steps"]) == (0, 5)
     _check_clean_frames_are_the_sources(sample, work)
+    reported = twinband("report", "v0.1.0", "--work", work)
+    page = Path(reported.document["report"]).read_text()
+    for clip in read_release(work / "releases" / "v0.1.0").clips:
+        assert f"{clip.split} · {clip.site} · {clip.pairs} pairs" in page
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for split, clips in released.document["splits"].items():
         rows = datasets.load_dataset(str(out), split=split, cache_dir=str(tmp_path / "cache"))

@@ -78,6 +78,7 @@ def test_recordings_are_gone_through_by_keys_and_the_catalog_has_each_decision_a
         page.keyboard.press("a")
         expect(page.locator("#progress")).to_have_text("1 of 2 reviewed")
         accepted = written(catalog, first).review
+        expect(page.locator("#where")).to_contain_text("pair 0 of")
         second = page.locator("body").get_attribute("data-recording") or ""
         page.keyboard.press("r")
         expect(page.locator("#said")).to_contain_text("a rejection needs a reason")

@@ -62,41 +62,41 @@ def look(
     return made.model_copy(update=changes)
 
 
-def kinds(clip: ReleaseClip, seen: ClipLook, usual: float = 4.0) -> list[str]:
-    return [one.kind for one in clip_concerns(clip, seen, usual)]
+def kinds(seen: ClipLook, usual: float = 4.0) -> list[str]:
+    return [one.kind for one in clip_concerns("quay", 4.0, seen, usual)]
 
 
-def test_a_good_clip_raises_no_concern(clips: tuple[ReleaseClip, ...]) -> None:
-    assert kinds(clips[0], look()) == []
+def test_a_good_clip_raises_no_concern() -> None:
+    assert kinds(look()) == []
 
 
-def test_a_frozen_stream_is_told_with_its_band(clips: tuple[ReleaseClip, ...]) -> None:
+def test_a_frozen_stream_is_told_with_its_band() -> None:
     frames = [noisy(scene(1), number // 5) for number in range(10)]
 
-    (concern,) = clip_concerns(clips[0], look(infrared=frames), 4.0)
+    (concern,) = clip_concerns("quay", 4.0, look(infrared=frames), 4.0)
 
     assert concern.kind == "frozen"
     assert concern.value == pytest.approx(8 / 9)
     assert "infrared" in concern.text
 
 
-def test_white_and_black_pictures_are_told(clips: tuple[ReleaseClip, ...]) -> None:
+def test_white_and_black_pictures_are_told() -> None:
     white, black = scene(1).copy(), scene(1).copy()
     white[:40], black[:70] = 255, 2
 
-    assert kinds(clips[0], look(visible=[noisy(white, n) for n in range(4)])) == ["over-exposed"]
-    assert kinds(clips[0], look(visible=[noisy(black, n) for n in range(4)])) == ["under-exposed"]
+    assert kinds(look(visible=[noisy(white, n) for n in range(4)])) == ["over-exposed"]
+    assert kinds(look(visible=[noisy(black, n) for n in range(4)])) == ["under-exposed"]
 
 
-def test_blur_is_told_against_the_rest_of_the_release(clips: tuple[ReleaseClip, ...]) -> None:
-    assert kinds(clips[0], look(), usual=100.0) == ["blurred"]
-    assert kinds(clips[0], look(), usual=0.0) == []
+def test_blur_is_told_against_the_rest_of_the_release() -> None:
+    assert kinds(look(), usual=100.0) == ["blurred"]
+    assert kinds(look(), usual=0.0) == []
 
 
-def test_bands_that_part_over_a_clip_or_lie_apart_are_told(clips: tuple[ReleaseClip, ...]) -> None:
-    assert kinds(clips[0], look(moves_px=((0.0, 0.0), None, (2.5, 0.0)))) == ["drifting"]
-    assert kinds(clips[0], look(moves_px=((2.0, 2.0), (2.0, 2.0), None))) == ["misregistered"]
-    assert kinds(clips[0], look(moves_px=(None, None, None))) == []
+def test_bands_that_part_over_a_clip_or_lie_apart_are_told() -> None:
+    assert kinds(look(moves_px=((0.0, 0.0), None, (2.5, 0.0)))) == ["drifting"]
+    assert kinds(look(moves_px=((2.0, 2.0), (2.0, 2.0), None))) == ["misregistered"]
+    assert kinds(look(moves_px=(None, None, None))) == []
 
 
 def test_the_same_scene_under_another_name_is_found_and_across_splits_it_is_a_leak(
