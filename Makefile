@@ -7,10 +7,12 @@ BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/.ready
 DEMO ?= demo
 WORKERS ?= 2
+WORK ?= work
+RELEASE ?= v0.1.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test browser check lint types docs bench golden torture clean
+.PHONY: setup demo test browser check lint types docs paper bench golden torture clean
 
 setup: $(READY)
 
@@ -53,6 +55,9 @@ $(BENCH_READY): tests/benchmarks/requirements.txt
 
 docs: $(READY)  ## the page and the picture book of degradations
 	$(RUN)/python -m flows.degradation_book docs
+
+paper: $(READY)  ## every table and picture of docs/results.md, from RELEASE of WORK and WEIGHTS
+	$(RUN)/python -m flows.results_book docs $(RELEASE) $(WORK) $(WEIGHTS)
 
 golden: $(READY)  ## regenerate the pinned store layout; say why in CHANGELOG.md
 	$(RUN)/python -m tests.schemas.make_golden

@@ -300,6 +300,13 @@ def degrade(
     help="bfloat16 pays on GPUs and on processors with units for it.",
 )
 @click.option(
+    "--stretch",
+    type=click.Choice(["none", "frame"]),
+    default="none",
+    show_default=True,
+    help="frame: stretch each fused frame by its own range, as the paper's tester does; flickers.",
+)
+@click.option(
     "--compile", "is_compiled", is_flag=True, help="Compile the network first; for long videos."
 )
 def fuse(
@@ -310,6 +317,7 @@ def fuse(
     restored: Path | None,
     fps: float | None,
     precision: Literal["float32", "bfloat16"],
+    stretch: Literal["none", "frame"],
     *,
     is_compiled: bool,
 ) -> Answer:
@@ -318,7 +326,7 @@ def fuse(
     from flows.progress import progress
     from model.checkpoint import BUNDLED_WEIGHTS
 
-    fusing = Fusing(weights or BUNDLED_WEIGHTS, restored, precision, is_compiled)
+    fusing = Fusing(weights or BUNDLED_WEIGHTS, restored, precision, is_compiled, stretch)
     with progress("fusing") as show:
         frames = fuse_videos(infrared, visible, out, fusing, fps=fps, report=show)
     document = {"fused": str(out), "frames": frames}

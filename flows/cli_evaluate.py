@@ -17,8 +17,10 @@ METHODS = [
 @answering
 @click.argument("release", required=False)
 @work_option
-@click.option("--method", type=click.Choice(METHODS), help="Fuse RELEASE's clips by this.")
-@click.option("--model", "weights", type=FILE, help="Fuse RELEASE's clips by this checkpoint.")
+@click.option("--method", "methods", type=click.Choice([*METHODS, "all"]), multiple=True,
+              help="Fuse RELEASE's clips by this; may be given several times.")  # fmt: skip
+@click.option("--model", "weights", type=FILE, multiple=True,
+              help="Fuse RELEASE's clips by this checkpoint; the same.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test",
               show_default=True, help="Whose clips of RELEASE.")  # fmt: skip
 @click.option("--fused", type=ANYTHING, help="Score what lies here instead: a video, a folder of "
@@ -44,12 +46,16 @@ METHODS = [
 @click.option(
     "--smoothness", is_flag=True, help="Measure BiSWE and MS2R too; takes ten times as long."
 )
-@click.option("--out", type=FOLDER, help="Write JSON, CSV, Parquet, LaTeX and HTML there.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32",
+              show_default=True, help="Of a network's arithmetic.")  # fmt: skip
+@click.option("--stretch", type=click.Choice(["none", "frame"]), default="none", show_default=True,
+              help="frame: stretch a network's frames as the paper's tester does.")  # fmt: skip
+@click.option("--out", type=FOLDER, help="Write JSON, CSV, Parquet, LaTeX, HTML, pictures.")
 def evaluate(
     release: str | None,
     work: Path,
-    method: Any,
-    weights: Path | None,
+    methods: tuple[Any, ...],
+    weights: tuple[Path, ...],
     split: Any,
     fused: Path | None,
     infrared: Path | None,
@@ -59,31 +65,45 @@ def evaluate(
     smoothness: bool,
     **choices: Any,
 ) -> Answer:
-    """Score fused videos by the field's metrics: of --fused, or a --method's or --model's."""
-    if method is not None and weights is not None:
-        raise click.UsageError("give --method or --model, not both")
-    fuser = method if weights is None else weights
+    """Score fused videos by the field's metrics: of --fused, or of methods and models."""
+    fusers = [*weights, *(METHODS if "all" in methods else dict.fromkeys(methods))]
     paths = {"fused": fused, "infrared": infrared, "visible": visible}
     given = {stream: path for stream, path in paths.items() if path is not None}
-    if given and (len(given) < len(paths) or release is not None or fuser is not None):
+    if given and (len(given) < len(paths) or release is not None or fusers):
         raise click.UsageError(
             "give --fused, --infrared and --visible together, without RELEASE, --method and --model"
         )
-    if not given and (release is None or fuser is None):
+    if not given and (release is None or not fusers):
         raise click.UsageError(
             "give RELEASE with --method or --model, or --fused with --infrared and --visible"
         )
     from flows.evaluate import Choices, evaluate_folders, evaluate_release
-    from flows.evaluate_tables import lines, write_evaluation
+    from flows.evaluate_tables import (
+        compared_lines,
+        lines,
+        write_comparison,
+        write_evaluation,
+    )
     from flows.progress import progress
 
     chosen = Choices(**choices, has_smoothness=smoothness)
+    found = []
     with progress("scoring") as show:
         if release is None:
-            scored = evaluate_folders(given, chosen, show)
+            found.append(evaluate_folders(given, chosen, show))
         else:
-            scored = evaluate_release(release, work, fuser, chosen, split=split, report=show)
-    written = write_evaluation(scored, out) if out else []
-    document = scored.evaluation.model_dump(mode="json")
+            found.extend(
+                evaluate_release(release, work, fuser, chosen, split=split, report=show)
+                for fuser in fusers
+            )
+    evaluations = [one.evaluation for one in found]
+    document: dict[str, Any]
+    if len(found) == 1:
+        written = write_evaluation(found[0], out) if out else []
+        document, told = evaluations[0].model_dump(mode="json"), lines(evaluations[0])
+    else:
+        written = write_comparison(found, out) if out else []
+        document = {"subjects": [one.model_dump(mode="json") for one in evaluations]}
+        told = compared_lines(evaluations)
     document["files"] = [str(path) for path in written]
-    return Answer(document, [*lines(scored.evaluation), *(f"wrote {path}" for path in written)])
+    return Answer(document, [*told, *(f"wrote {path}" for path in written)])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from flows.optical_flow import FlowMethod, optical_flow
@@ -43,8 +44,10 @@ from schemas.evaluation import (
     EvaluationSettings,
     Scores,
     Sources,
+    Stretch,
 )
 from schemas.store import CHUNK_PAIRS
+from schemas.training import Precision
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
 
@@ -57,6 +60,8 @@ class Choices:
     direction: Direction = "backward"
     sources: Sources = "clean"
     has_smoothness: bool = False
+    stretch: Stretch = "none"
+    precision: Precision = "float32"
 
     @property
     def scoring(self) -> Scoring:
@@ -71,6 +76,26 @@ class Scored:
     evaluation: Evaluation
     rows: Mapping[str, list[Scores]] = field(repr=False)
     """By clip, in the order of the frames."""
+    views: Mapping[str, "ClipViews"] = field(default_factory=dict, repr=False)
+    """By clip: what pictures are made of."""
+
+
+@dataclass
+class ClipViews:
+    """Of a clip: one column of every fused frame, and the frame in its middle."""
+
+    pairs: int
+    columns: list[NDArray[np.uint8]] = field(default_factory=list)
+    """RGB, (H, 3) each."""
+    middle: ScoredFrame | None = None
+
+    def add(self, frame: ScoredFrame) -> ScoredFrame:
+        """Look at the next frame and pass it on."""
+        if len(self.columns) == self.pairs // 2:
+            self.middle = frame
+        column = frame.fused[:, :, frame.fused.shape[-1] // 2]
+        self.columns.append(column.T.contiguous().numpy())
+        return frame
 
 
 @dataclass(frozen=True)
@@ -101,14 +126,16 @@ def evaluate_folders(paths: Mapping[str, Path], choices: Choices, report: Show =
     videos = _videos(paths)
     total, done = sum(video.frames for video in videos), 0
     rows: dict[str, list[Scores]] = {}
+    views = {video.clip: ClipViews(video.frames) for video in videos}
     for video in videos:
         rows[video.clip] = []
-        for scores in _scored(_frames(video), video.clip, choices.scoring):
+        frames = map(views[video.clip].add, _frames(video))
+        for scores in _scored(frames, video.clip, choices.scoring):
             rows[video.clip].append(scores)
             done += 1
             report(done, total, video.clip)
     clips = [_clip_scores(clip, found) for clip, found in rows.items()]
-    return Scored(_evaluation(str(paths["fused"]), choices, clips, rows), rows)
+    return Scored(_evaluation(str(paths["fused"]), choices, clips, rows), rows, views)
 
 
 def evaluate_release(
@@ -143,23 +170,24 @@ def evaluate_release(
             f"choose one of {', '.join(opened.split_counts())}"
         )
     fused = (
-        partial(_by_network, load_checkpoint(fuser))
+        partial(_by_network, load_checkpoint(fuser), choices)
         if isinstance(fuser, Path)
         else partial(_by_method, fuser)
     )
     total, done = sum(clip.pairs for clip in chosen), 0
     rows: dict[str, list[Scores]] = {}
+    views = {clip.clip: ClipViews(clip.pairs) for clip in chosen}
     clips = []
     for clip in chosen:
         made = fused(_pairs(open_clip(place, clip), clip.pairs))
-        frames = (_instant(*each, choices.sources) for each in made)
+        frames = (views[clip.clip].add(_instant(*each, choices.sources)) for each in made)
         rows[clip.clip] = []
         for scores in _scored(frames, clip.clip, choices.scoring):
             rows[clip.clip].append(scores)
             done += 1
             report(done, total, clip.clip)
         clips.append(_clip_scores(clip.clip, rows[clip.clip], clip.tags))
-    return Scored(_evaluation(str(fuser), choices, clips, rows), rows)
+    return Scored(_evaluation(str(fuser), choices, clips, rows), rows, views)
 
 
 @dataclass(frozen=True)
@@ -192,7 +220,7 @@ def _by_method(method: Method, pairs: Iterator[_Pair]) -> Iterator[tuple[Tensor,
 
 
 def _by_network(
-    network: VideoFusion, pairs: Iterator[_Pair]
+    network: VideoFusion, choices: Choices, pairs: Iterator[_Pair]
 ) -> Iterator[tuple[Tensor, Bands, _Pair]]:
     """The same of a network, which restores."""
     waiting: deque[_Pair] = deque()
@@ -203,7 +231,10 @@ def _by_network(
             degraded = pair.degraded
             yield degraded.infrared[0].numpy(), degraded.visible.permute(1, 2, 0).numpy()
 
-    for made in fuse_stream(network, shown(), restore=True):
+    fused_frames = fuse_stream(
+        network, shown(), restore=True, precision=choices.precision, stretch=choices.stretch
+    )
+    for made in fused_frames:
         fused, infrared, visible = (_tensor(frame) for frame in made if frame is not None)
         grey = infrared.float().mean(0, keepdim=True).round().to(torch.uint8)
         yield fused, Bands(grey, visible), waiting.popleft()
@@ -233,6 +264,8 @@ def _evaluation(
             sources=choices.sources,
             flow=choices.flow,
             direction=choices.direction,
+            stretch=choices.stretch,
+            precision=choices.precision,
             metrics={name: DEFINITIONS[name] for name in overall},
         ),
         clips=tuple(clips),

@@ -9,8 +9,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from flows.evaluate import Scored
+from flows.evaluate_pictures import write_pictures
 from pipeline.image_files import written_whole
-from schemas.evaluation import Evaluation, Scores
+from schemas.evaluation import Comparison, Evaluation, Scores
 
 PAPER_METRICS = ("EN", "MI", "SD", "SSIM", "VIF", "flowD")
 
@@ -88,7 +89,8 @@ def write_evaluation(scored: Scored, folder: Path) -> list[Path]:
         pa_csv.write_csv(frames, partial)
     with written_whole(folder / "frames.parquet") as partial:
         pq.write_table(frames, partial)
-    return [folder / name for name in (*texts, "frames.csv", "frames.parquet")]
+    pictures = write_pictures({subject(evaluation): scored}, folder)
+    return [*(folder / name for name in (*texts, "frames.csv", "frames.parquet")), *pictures]
 
 
 def frame_table(rows: Mapping[str, Sequence[Scores]]) -> pa.Table:
@@ -107,9 +109,67 @@ def frame_table(rows: Mapping[str, Sequence[Scores]]) -> pa.Table:
     )
 
 
-def latex_table(evaluation: Evaluation) -> str:
+def write_comparison(found: Sequence[Scored], folder: Path) -> list[Path]:
+    """Write a folder of files for each subject, and table.tex, table.html, table.csv of them all.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    evaluations = [one.evaluation for one in found]
+    written = []
+    for one in found:
+        written += write_evaluation(one, folder / subject(one.evaluation))
+    texts = {
+        "scores.json": Comparison(subjects=tuple(evaluations)).model_dump_json(indent=2) + "\n",
+        "table.tex": latex_table(*evaluations),
+        "table.html": html_comparison(evaluations),
+        "table.csv": csv_comparison(evaluations),
+    }
+    for name, text in texts.items():
+        with written_whole(folder / name) as partial:
+            partial.write_text(text)
+    pictures = write_pictures({subject(one.evaluation): one for one in found}, folder)
+    return [*written, *(folder / name for name in texts), *pictures]
+
+
+def subject(evaluation: Evaluation) -> str:
+    """The name of what was scored: a method, or a file's or folder's without its way."""
+    return Path(evaluation.settings.fused).stem or "fused"
+
+
+def csv_comparison(evaluations: Sequence[Evaluation]) -> str:
+    """A row per subject: the mean of every metric and the ends of its interval."""
+    names = list(evaluations[0].overall)
+    heads = ["subject", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
+    rows = []
+    for one in evaluations:
+        cells: list[object] = [subject(one)]
+        for name in names:
+            cells += [one.overall.get(name), *(one.intervals.get(name) or (None, None))]
+        rows.append(["" if cell is None else str(cell) for cell in cells])
+    return "".join(",".join(row) + "\n" for row in [heads, *rows])
+
+
+def compared_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The means of all subjects for a terminal: a column each."""
+    names = list(evaluations[0].overall)
+    width = max(len(head(name, evaluations[0])) for name in names)
+    subjects = [subject(one) for one in evaluations]
+    widths = [max(9, len(name)) for name in subjects]
+    rows = [
+        f"{'':<{width}}  " + "  ".join(f"{s:>{w}}" for s, w in zip(subjects, widths, strict=True))
+    ]
+    for name in names:
+        values = [one.overall.get(name) for one in evaluations]
+        cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        shown = "  ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+        rows.append(f"{head(name, evaluations[0]):<{width}}  {shown}")
+    return rows
+
+
+def latex_table(*evaluations: Evaluation) -> str:
     """The paper's table with its rows and ours, for LaTeX with booktabs."""
-    heads = ["Method", *(head(name, evaluation) for name in PAPER_METRICS)]
+    heads = ["Method", *(head(name, evaluations[0]) for name in PAPER_METRICS)]
     lines = [
         f"% {PAPER_SOURCE}; its flowD has another optical flow",
         r"\begin{tabular}{l" + "r" * len(PAPER_METRICS) + "}",
@@ -121,7 +181,7 @@ def latex_table(evaluation: Evaluation) -> str:
             for name, row in PAPER_ROWS.items()
         ),
         r"\midrule",
-        " & ".join([_latex(evaluation.settings.fused), *_shown(evaluation.overall)]) + r" \\",
+        *(" & ".join([_latex(subject(one)), *_shown(one.overall)]) + r" \\" for one in evaluations),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -138,6 +198,21 @@ def _latex(text: str) -> str:
     return "".join(signs.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
 
 
+def html_comparison(evaluations: Sequence[Evaluation]) -> str:
+    """A page with a row per subject, and the paper's rows below."""
+    first = evaluations[0]
+    names = list(first.overall)
+    cells = ""
+    for one in evaluations:
+        texts = []
+        for name in names:
+            value, span = one.overall.get(name), one.intervals.get(name)
+            spread = "" if span is None else f"<br><small>{span[0]:.3f} to {span[1]:.3f}</small>"
+            texts.append("" if value is None else f"{value:.3f}{spread}")
+        cells += _html_texts(subject(one), texts)
+    return _html_page("Scores compared", first, "subject", names, cells)
+
+
 def html_table(evaluation: Evaluation) -> str:
     """A page with the means of every clip, tag and all, and the paper's rows below."""
     names = list(evaluation.overall)
@@ -152,6 +227,15 @@ def html_table(evaluation: Evaluation) -> str:
     cells += _html_texts(
         "95 % of all", ["" if each is None else f"{each[0]:.3f} to {each[1]:.3f}" for each in spans]
     )
+    title = f"Scores of {html.escape(settings.fused)}"
+    return _html_page(title, evaluation, "clip", names, cells)
+
+
+def _html_page(
+    title: str, evaluation: Evaluation, first: str, names: Sequence[str], cells: str
+) -> str:
+    """A page with one table and the paper's; `title` and `cells` are HTML."""
+    settings = evaluation.settings
     paper = "".join(_html_row(name, list(row)) for name, row in PAPER_ROWS.items())
     heads = "".join(f"<th>{html.escape(head(n, evaluation))}</th>" for n in names)
     paper_heads = "".join(f"<th>{name}</th>" for name in PAPER_METRICS)
@@ -163,10 +247,10 @@ def html_table(evaluation: Evaluation) -> str:
         "<style>body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
         "td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}"
         "td:first-child,th:first-child{text-align:left}div{overflow-x:auto}</style>\n"
-        f"<h1>Scores of {html.escape(settings.fused)}</h1>\n"
+        f"<h1>{title}</h1>\n"
         f"<p>Against {settings.sources} sources; optical flow {settings.flow}, "
         f"{settings.direction}.</p>\n"
-        f"<div><table><tr><th>clip</th>{heads}</tr>{cells}</table></div>\n"
+        f"<div><table><tr><th>{first}</th>{heads}</tr>{cells}</table></div>\n"
         f"<h2>{PAPER_SOURCE}</h2>\n<p>Its flowD has another optical flow (SEA-RAFT): compare that "
         f"column within this table alone.</p>\n"
         f"<div><table><tr><th>method</th>{paper_heads}</tr>{paper}</table></div>\n"

@@ -17,6 +17,7 @@ from pipeline.sync import Pairs, pair_frames
 from pipeline.video_encoding import open_video
 from pipeline.video_files import StreamProbe, probe, read_frames
 from schemas.errors import FuseError
+from schemas.evaluation import Stretch
 from schemas.store import CHUNK_PAIRS
 from schemas.training import Precision
 
@@ -41,6 +42,7 @@ class Fusing:
     """Folder for infrared.mp4 and visible.mp4, both restored; None: not wanted."""
     precision: Precision = "float32"
     is_compiled: bool = False
+    stretch: Stretch = "none"
 
 
 def fuse_videos(
@@ -138,6 +140,7 @@ def _fuse(
         frames,
         restore=fusing.restored is not None,
         precision=fusing.precision,
+        stretch=fusing.stretch,
     )
     done = 0
     with ExitStack() as opened:

@@ -15,6 +15,7 @@ from model.blocks import CrossBlock, GatedMix, ResidualBlock, SelfBlock
 from model.network import FusedVideo, VideoFusion, arithmetic, temporal_reach
 from model.timeline import Timeline
 from schemas.errors import FuseError
+from schemas.evaluation import Stretch
 from schemas.training import Precision
 
 Frame = NDArray[np.uint8]
@@ -47,12 +48,13 @@ def fuse_stream(
     window: int = DEFAULT_WINDOW,
     restore: bool = False,
     precision: Precision = "float32",
+    stretch: Stretch = "none",
 ) -> Iterator[FusedFrame]:
     """Fuse a video, frame by frame, as the network would the whole of it at once.
 
     The layers along time keep the few frames that they still need, so that no part is computed
     twice and none is seen by less than its neighbours. [0, 1] maps to [0, 255] for every frame
-    alike: no stretch, so no flicker.
+    alike, unless a stretch is asked for.
 
     Args:
         network: its device and weights are used.
@@ -61,6 +63,7 @@ def fuse_stream(
         restore: whether the restored bands are wanted too.
         precision: of the arithmetic; bfloat16 differs by about a grey level and pays on devices
             with units for it (NVIDIA GPUs from 8.0 on, processors with AMX).
+        stretch: of the fused frames; restored ones always keep their range.
 
     Returns:
         As many as pairs came in.
@@ -72,9 +75,22 @@ def fuse_stream(
         raise FuseError(f"a window of {window} frames holds none; make it at least 1")
 
     def part(pairs: list[Pair], timeline: Timeline) -> Iterator[FusedFrame]:
-        return _levels(_fused_part(network, pairs, timeline, precision, restore=restore))
+        made = _fused_part(network, pairs, timeline, precision, restore=restore)
+        if stretch == "frame":
+            made = made._replace(fused=stretched(made.fused))
+        return _levels(made)
 
     return _parts(_checked(frames), temporal_reach(network.recipe) + 1, window, part)
+
+
+def stretched(video: Tensor) -> Tensor:
+    """Every frame stretched to [0, 1] by its own least and greatest value.
+
+    Args:
+        video: (B, T, C, H, W); a frame of one single value becomes 0.
+    """
+    low, high = video.amin((-3, -2, -1), keepdim=True), video.amax((-3, -2, -1), keepdim=True)
+    return (video - low) / (high - low).clamp_min(torch.finfo(video.dtype).tiny)
 
 
 def compiled(network: VideoFusion) -> VideoFusion:

@@ -5,11 +5,16 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base import StrictModel
+from schemas.training import Precision
 
 Scores = dict[str, float | None]
 """By metric; None where a clip is too short for one, or a value is not finite."""
 
 Sources = Literal["clean", "degraded"]
+
+Stretch = Literal["none", "frame"]
+"""Whether a network's fused frames keep their range, or each is stretched to 0..255 by its own
+lowest and highest value, as the paper's tester does (MODEL.md section 2.9); then they flicker."""
 
 DEFINITIONS = {
     "EN": "entropy, bits",
@@ -45,6 +50,8 @@ class EvaluationSettings(StrictModel):
     sources: Sources = Field(description="Which frames fusion is compared with.")
     flow: str = Field(description="Method of optical flow; values of others are not comparable.")
     direction: Literal["backward", "literal"] = Field(description="Of the flow of flowD.")
+    stretch: Stretch = Field("none", description="Of a network's fused frames.")
+    precision: Precision = Field("float32", description="Of a network's arithmetic.")
     metrics: dict[str, str] = Field(description="What each metric is.")
 
 
@@ -75,3 +82,9 @@ class Evaluation(StrictModel):
     settings: EvaluationSettings
     clips: tuple[ClipScores, ...]
     tags: tuple[TagScores, ...] = ()
+
+
+class Comparison(StrictModel):
+    """Several things scored on the same clips."""
+
+    subjects: tuple[Evaluation, ...] = Field(description="In the order they were asked for.")

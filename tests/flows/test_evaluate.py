@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from flows.cli import main
+from flows.cli_evaluate import METHODS
+from flows.evaluate_pictures import slice_over_time
 from flows.evaluate_tables import PAPER_METRICS
 from model.checkpoint import save_checkpoint
 from model.network import VideoFusion
@@ -143,6 +146,72 @@ def test_a_network_is_scored_with_what_it_restores(tmp_path: Path) -> None:
         assert average["overall"][name] > document["overall"][name], "an untrained network"
 
 
+def test_methods_and_weights_share_one_table(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-1", pairs=9, split="test"))
+    weights = tmp_path / "mine.safetensors"
+    save_checkpoint(VideoFusion(PRESETS["small"].network), weights)
+    out = tmp_path / "scores"
+
+    methods = ("--method", "average", "--method", "maximum")
+    code, document = run("evaluate", shelf.release, *methods, "--model", weights, "--out", out)
+
+    assert code == 0
+    names = [Path(one["settings"]["fused"]).stem for one in document["subjects"]]
+    assert names == ["mine", "average", "maximum"]
+    latex, page = (out / "table.tex").read_text(), (out / "table.html").read_text()
+    rows = pa_csv.read_csv(out / "table.csv").to_pylist()
+    for name, one, row in zip(names, document["subjects"], rows, strict=True):
+        assert f"{name} & {one['overall']['EN']:.3f}" in latex
+        assert f"<td>{name}</td>" in page
+        assert row["subject"] == name
+        assert row["flowD"] == pytest.approx(one["overall"]["flowD"])
+        assert (out / name / "frames.parquet").is_file()
+
+
+def test_all_methods_are_asked_for_at_once(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-1", pairs=9, split="test"))
+
+    code, document = run("evaluate", shelf.release, "--method", "all")
+
+    assert code == 0
+    assert [one["settings"]["fused"] for one in document["subjects"]] == METHODS
+
+
+def test_pictures_show_metrics_and_a_column_over_time_and_frames(
+    streams: list[object], tmp_path: Path
+) -> None:
+    code, _ = run("evaluate", *streams, "--out", tmp_path / "scores")
+
+    pictures = tmp_path / "scores" / "pictures"
+    assert code == 0
+    assert b"flowD" in (pictures / "walk-metrics.svg").read_bytes()
+    assert read_image(pictures / "quay-slices.png").shape[1] > 640
+    assert read_image(pictures / "quay-strip.jpg").shape[1] > 3 * 320
+
+
+def test_a_slice_is_one_column_frame_beside_frame() -> None:
+    columns = [np.full((4, 3), level, np.uint8) for level in (10, 20, 30)]
+
+    shown = slice_over_time(columns)
+
+    assert shown.shape == (4, 639, 3)
+    assert [int(level) for level in shown[0, ::213, 0]] == [10, 20, 30]
+
+
+def test_stretching_each_frame_raises_its_contrast_and_is_told(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-1", pairs=9, split="test"))
+    weights = tmp_path / "mine.safetensors"
+    save_checkpoint(VideoFusion(PRESETS["small"].network), weights)
+
+    _, kept = run("evaluate", shelf.release, "--model", weights)
+    code, stretched = run("evaluate", shelf.release, "--model", weights, "--stretch", "frame")
+
+    assert code == 0
+    assert stretched["settings"]["stretch"] == "frame"
+    assert stretched["overall"]["SD"] > 1.2 * kept["overall"]["SD"]
+    assert stretched["overall"]["PSNR_visible"] == kept["overall"]["PSNR_visible"]
+
+
 def test_every_problem_of_the_folders_is_told_at_once(
     streams: list[object], tmp_path: Path
 ) -> None:
@@ -193,7 +262,6 @@ def test_a_path_that_is_not_there_or_holds_nothing_is_named(
         (),
         ("v1.0.0",),
         ("--method", "average"),
-        ("v1.0.0", "--method", "average", "--model", "x"),
         ("--fused", "x"),
         ("v1.0.0", "--fused", "x", "--infrared", "x", "--visible", "x"),
     ],
