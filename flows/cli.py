@@ -11,7 +11,7 @@ from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog
 from flows.cli_capture import align, calibrate
 from flows.cli_evaluate import evaluate
 from flows.cli_model import model
-from flows.cli_train import train
+from flows.cli_train import ablate, train
 
 Band = Literal["infrared", "visible"]
 
@@ -25,6 +25,7 @@ def main() -> None:
     """Turn infrared and visible recordings into versioned, paired clips, and train on them."""
 
 
+main.add_command(ablate)
 main.add_command(align)
 main.add_command(calibrate)
 main.add_command(evaluate)

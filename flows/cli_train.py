@@ -1,6 +1,7 @@
 """`twinband train`: the network on the windows of a release."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -71,3 +72,44 @@ def train(
         "best": None if result.best is None else result.best.model_dump(),
     }
     return Answer(document, lines)
+
+
+@answering
+@click.argument("release")
+@work_option
+@click.option("--out", type=FOLDER, default="runs/ablations", show_default=True)
+@click.option("--recipe", type=FILE, help="YAML training recipe, of all of them.")
+@click.option("--preset", type=click.Choice(["published", "small"]), help="Recipe without a file.")
+@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test",
+              show_default=True, help="Whose clips are scored.")  # fmt: skip
+def ablate(
+    release: str,
+    work: Path,
+    out: Path,
+    recipe: Path | None,
+    preset: str | None,
+    steps: int | None,
+    split: Any,
+) -> Answer:
+    """Train and score the paper's five ablations and the whole network, alike, beside its table.
+
+    What was trained already, or in part, goes on when the same command is given again.
+    """
+    from flows.ablate import PAPER_ABLATIONS, ablate_release, paper_lines
+    from flows.evaluate_tables import compared_lines, write_comparison
+    from flows.progress import progress
+    from flows.train import training_recipe
+
+    chosen = training_recipe(recipe, preset, steps=steps)
+    with progress("ablating") as show:
+        found = ablate_release(release, work, out, chosen, split=split, report=show)
+    written = write_comparison(found, out / "scores")
+    evaluations = [one.evaluation for one in found]
+    document = {
+        "subjects": [one.model_dump(mode="json") for one in evaluations],
+        "paper": {name: list(values) for name, values in PAPER_ABLATIONS.items()},
+        "files": [str(path) for path in written],
+    }
+    lines = [*compared_lines(evaluations), "", *paper_lines()]
+    return Answer(document, [*lines, f"wrote {len(written)} files below {out / 'scores'}"])
