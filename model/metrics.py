@@ -75,12 +75,14 @@ def fusion_metrics(fused: Tensor, infrared: Tensor, visible: Tensor) -> dict[str
     others = [source.double() for source in sources]
     similar = [_moments(levels, other) for other in others]
     fidelity = [visual_fidelity(levels, other) for other in others]
-    bits = mutual_information(fused, sources)
+    joint = [_joint_counts(fused, source) for source in sources]
+    marginals = [entropy(fused), *(entropy(source) for source in sources)]
+    bits = _information_of(joint, marginals)
     return {
-        "EN": entropy(fused),
+        "EN": marginals[0],
         "MI": bits,
         "MI_nats": bits * math.log(2),
-        "MI_matlab": mutual_information(fused, sources, is_saturated=True),
+        "MI_matlab": _information_of([_saturated(counts) for counts in joint], marginals),
         "SD": deviation(levels),
         "SSIM": _mean([similarity_of(each, 255.0) for each in similar]),
         "SSIM_L1": _mean([similarity_of(each, 1.0) for each in similar]),
@@ -157,14 +159,42 @@ def mutual_information(
         unit: of the result.
         is_saturated: as the toolbox, whose joint histogram puts the levels 254 and 255 together.
     """
-    own, total = entropy(fused, unit=unit), fused.new_zeros(len(fused), dtype=torch.float64)
-    highest = LEVELS - 2 if is_saturated else LEVELS - 1
-    rows = fused.flatten(1).long().clamp(max=highest)
-    for source in sources:
-        columns = source.flatten(1).long().clamp(max=highest)
-        joint = _entropy(_counts(columns * LEVELS + rows, LEVELS * LEVELS), unit)
-        total += entropy(source, unit=unit) + own - joint
-    return total
+    joint = [_joint_counts(fused, source) for source in sources]
+    if is_saturated:
+        joint = [_saturated(counts) for counts in joint]
+    bits = _information_of(joint, [entropy(fused), *(entropy(source) for source in sources)])
+    return bits if unit == "bits" else bits * math.log(2)
+
+
+def _joint_counts(fused: Tensor, source: Tensor) -> Tensor:
+    """How often each pair of levels occurs, (N, source levels, fused levels)."""
+    places = source.flatten(1).long() * LEVELS + fused.flatten(1).long()
+    return _counts(places, LEVELS * LEVELS).view(-1, LEVELS, LEVELS)
+
+
+def _saturated(joint: Tensor) -> Tensor:
+    """The same with the levels 254 and 255 in one bin, of source and fused frame alike."""
+    kept = joint[:, :-1, :-1].clone()
+    kept[:, -1] += joint[:, -1, :-1]
+    kept[:, :, -1] += joint[:, :-1, -1]
+    kept[:, -1, -1] += joint[:, -1, -1]
+    return kept
+
+
+def _information_of(joint: list[Tensor], marginals: list[Tensor]) -> Tensor:
+    """Mutual information in bits, summed over sources.
+
+    Args:
+        joint: counts of each source with the fused frame.
+        marginals: entropies in bits, of the fused frame and then of each source.
+    """
+    own, *others = marginals
+    return torch.stack(
+        [
+            other + own - _entropy(counts.flatten(1), "bits")
+            for counts, other in zip(joint, others, strict=True)
+        ]
+    ).sum(0)
 
 
 def _counts(places: Tensor, bins: int) -> Tensor:
