@@ -13,6 +13,9 @@ METHODS = [
 ]  # fmt: skip
 """Those of model/baselines.py, which is not imported here so that --help answers at once."""
 
+DATASETS = ["tno", "roadscene", "msrs", "llvip", "m3fd", "hdo", "ino"]
+"""Those of pipeline/importers_pairs.py, likewise."""
+
 
 @answering
 @click.argument("release", required=False)
@@ -23,6 +26,8 @@ METHODS = [
               help="Fuse RELEASE's clips by this checkpoint; the same.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test",
               show_default=True, help="Whose clips of RELEASE.")  # fmt: skip
+@click.option("--dataset", "layout", type=click.Choice(DATASETS),
+              help="RELEASE is the folder of this dataset instead.")  # fmt: skip
 @click.option("--fused", type=ANYTHING, help="Score what lies here instead: a video, a folder of "
               "frames, or a folder of such by clip.")  # fmt: skip
 @click.option("--infrared", type=ANYTHING, help="The infrared sources of --fused, laid out alike.")
@@ -57,6 +62,7 @@ def evaluate(
     methods: tuple[Any, ...],
     weights: tuple[Path, ...],
     split: Any,
+    layout: Any,
     fused: Path | None,
     infrared: Path | None,
     visible: Path | None,
@@ -69,6 +75,8 @@ def evaluate(
     fusers = [*weights, *(METHODS if "all" in methods else dict.fromkeys(methods))]
     paths = {"fused": fused, "infrared": infrared, "visible": visible}
     given = {stream: path for stream, path in paths.items() if path is not None}
+    if layout is not None and release is None:
+        raise click.UsageError("give the folder of the dataset")
     if given and (len(given) < len(paths) or release is not None or fusers):
         raise click.UsageError(
             "give --fused, --infrared and --visible together, without RELEASE, --method and --model"
@@ -78,6 +86,7 @@ def evaluate(
             "give RELEASE with --method or --model, or --fused with --infrared and --visible"
         )
     from flows.evaluate import Choices, evaluate_folders, evaluate_release
+    from flows.evaluate_datasets import evaluate_dataset
     from flows.evaluate_tables import (
         compared_lines,
         lines,
@@ -91,6 +100,11 @@ def evaluate(
     with progress("scoring") as show:
         if release is None:
             found.append(evaluate_folders(given, chosen, show))
+        elif layout is not None:
+            found.extend(
+                evaluate_dataset(layout, Path(release), one, chosen, split=split, report=show)
+                for one in fusers
+            )
         else:
             found.extend(
                 evaluate_release(release, work, fuser, chosen, split=split, report=show)

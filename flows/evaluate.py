@@ -130,12 +130,12 @@ def evaluate_folders(paths: Mapping[str, Path], choices: Choices, report: Show =
     for video in videos:
         rows[video.clip] = []
         frames = map(views[video.clip].add, _frames(video))
-        for scores in _scored(frames, video.clip, choices.scoring):
+        for scores in scored_frames(frames, video.clip, choices.scoring):
             rows[video.clip].append(scores)
             done += 1
             report(done, total, video.clip)
-    clips = [_clip_scores(clip, found) for clip, found in rows.items()]
-    return Scored(_evaluation(str(paths["fused"]), choices, clips, rows), rows, views)
+    clips = [clip_scores(clip, found) for clip, found in rows.items()]
+    return Scored(evaluation_of(str(paths["fused"]), choices, clips, rows), rows, views)
 
 
 def evaluate_release(
@@ -182,12 +182,12 @@ def evaluate_release(
         made = fused(_pairs(open_clip(place, clip), clip.pairs))
         frames = (views[clip.clip].add(_instant(*each, choices.sources)) for each in made)
         rows[clip.clip] = []
-        for scores in _scored(frames, clip.clip, choices.scoring):
+        for scores in scored_frames(frames, clip.clip, choices.scoring):
             rows[clip.clip].append(scores)
             done += 1
             report(done, total, clip.clip)
-        clips.append(_clip_scores(clip.clip, rows[clip.clip], clip.tags))
-    return Scored(_evaluation(str(fuser), choices, clips, rows), rows, views)
+        clips.append(clip_scores(clip.clip, rows[clip.clip], clip.tags))
+    return Scored(evaluation_of(str(fuser), choices, clips, rows), rows, views)
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _by_network(
         network, shown(), restore=True, precision=choices.precision, stretch=choices.stretch
     )
     for made in fused_frames:
-        fused, infrared, visible = (_tensor(frame) for frame in made if frame is not None)
+        fused, infrared, visible = (tensor_of(frame) for frame in made if frame is not None)
         grey = infrared.float().mean(0, keepdim=True).round().to(torch.uint8)
         yield fused, Bands(grey, visible), waiting.popleft()
 
@@ -245,16 +245,18 @@ def _instant(fused: Tensor, restored: Bands, pair: _Pair, sources: Sources) -> S
     return ScoredFrame(fused, compared.infrared, compared.visible, restored, pair.clean)
 
 
-def _scored(frames: Iterator[ScoredFrame], clip: str, scoring: Scoring) -> Iterator[Scores]:
+def scored_frames(frames: Iterator[ScoredFrame], clip: str, scoring: Scoring) -> Iterator[Scores]:
+    """The scores of every frame; names the clip where one cannot be scored."""
     try:
         yield from score_frames(frames, scoring)
     except EvaluateError as error:
         raise EvaluateError(f"{clip}: {error}") from error
 
 
-def _evaluation(
+def evaluation_of(
     fused: str, choices: Choices, clips: list[ClipScores], rows: Mapping[str, list[Scores]]
 ) -> Evaluation:
+    """What the scores of all frames come to."""
     overall = mean_scores([row for found in rows.values() for row in found])
     return Evaluation(
         overall=overall,
@@ -273,7 +275,8 @@ def _evaluation(
     )
 
 
-def _clip_scores(clip: str, rows: list[Scores], tags: tuple[str, ...] = ()) -> ClipScores:
+def clip_scores(clip: str, rows: list[Scores], tags: tuple[str, ...] = ()) -> ClipScores:
+    """The means of one clip."""
     return ClipScores(clip=clip, frames=len(rows), tags=tags, scores=mean_scores(rows))
 
 
@@ -339,10 +342,10 @@ def _frames(video: _Video) -> Iterator[ScoredFrame]:
                     f"{video.clip}: {stream} frame {number} has 16 bits a sample; metrics are "
                     "defined for 8, export it again"
                 )
-        fused, infrared, visible = (_tensor(np.asarray(frame, np.uint8)) for frame in frames)
+        fused, infrared, visible = (tensor_of(np.asarray(frame, np.uint8)) for frame in frames)
         yield ScoredFrame(fused, infrared, visible)
 
 
-def _tensor(frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+def tensor_of(frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
     """A frame as (C, H, W)."""
     return torch.from_numpy(frame if frame.ndim == 3 else frame[..., None]).permute(2, 0, 1)

@@ -42,6 +42,7 @@ EDGES = {
     "staged_store",
     "workspace",
     "importers",
+    "importers_pairs",
     "outcomes",
 }
 """The modules that read and write; elsewhere only `run_*` and `hash_*` may call them."""

@@ -1,0 +1,118 @@
+"""Scoring methods and networks on the datasets that the field compares on."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.evaluate import (
+    Choices,
+    ClipViews,
+    Scored,
+    clip_scores,
+    evaluation_of,
+    scored_frames,
+    tensor_of,
+)
+from flows.progress import Show, silence
+from model.baselines import Method, fuse_classically
+from model.checkpoint import load_checkpoint
+from model.evaluate import ScoredFrame
+from model.fuse import Pair, fuse_stream
+from model.network import VideoFusion
+from pipeline.image_files import read_image
+from pipeline.importers_pairs import IMAGE_ENDINGS, PairDataset, SourcePair, run_find_pairs
+from pipeline.video_files import read_frames
+from schemas.errors import EvaluateError
+from schemas.evaluation import Scores
+
+
+def evaluate_dataset(
+    dataset: PairDataset,
+    root: Path,
+    fuser: Method | Path,
+    choices: Choices,
+    *,
+    split: str = "test",
+    report: Show = silence,
+) -> Scored:
+    """Score what a method or a network makes of a dataset's pairs, as they are: nothing degraded.
+
+    An image is a clip of one frame, so that what needs several is not told of it.
+
+    Args:
+        dataset: whose layout `root` has.
+        root: the dataset's folder.
+        fuser: a method of model/baselines.py, or a checkpoint.
+        choices: how.
+        split: where the dataset has splits.
+        report: told of every pair.
+
+    Raises:
+        EvaluateError: the folder is not laid out so, or a pair cannot be scored.
+        CheckpointError: the checkpoint is none.
+        VideoError: a file cannot be read.
+    """
+    pairs = run_find_pairs(dataset, root, split)
+    fused = (
+        partial(_by_network, load_checkpoint(fuser), choices)
+        if isinstance(fuser, Path)
+        else partial(_by_method, fuser)
+    )
+    rows: dict[str, list[Scores]] = {}
+    views: dict[str, ClipViews] = {}
+    for done, pair in enumerate(pairs, 1):
+        frames = list(fused(_sources(pair)))
+        views[pair.name] = ClipViews(len(frames))
+        shown = map(views[pair.name].add, frames)
+        rows[pair.name] = list(scored_frames(shown, pair.name, choices.scoring))
+        report(done, len(pairs), pair.name)
+    clips = [clip_scores(name, found) for name, found in rows.items()]
+    return Scored(evaluation_of(str(fuser), choices, clips, rows), rows, views)
+
+
+def _sources(pair: SourcePair) -> Iterator[Pair]:
+    """Infrared (H, W) and visible (H, W, 3) of every instant."""
+    streams = [_frames(pair.infrared, "infrared"), _frames(pair.visible, "visible")]
+    for number, (infrared, visible) in enumerate(zip(*streams, strict=False)):
+        if infrared.shape[:2] != visible.shape[:2]:
+            sizes = [f"{frame.shape[1]}x{frame.shape[0]}" for frame in (infrared, visible)]
+            raise EvaluateError(
+                f"{pair.infrared} is {sizes[0]} and {pair.visible} {sizes[1]} (frame {number}); "
+                "they must be registered to each other, of one size"
+            )
+        yield infrared, visible
+
+
+def _frames(path: Path, band: str) -> Iterator[NDArray[np.uint8]]:
+    read = (
+        [read_image(path)]
+        if path.suffix.lower() in IMAGE_ENDINGS
+        else read_frames(path, "infrared" if band == "infrared" else "visible")
+    )
+    for frame in read:
+        if frame.dtype != np.uint8:
+            raise EvaluateError(f"{path}: has 16 bits a sample; metrics are defined for 8")
+        levels = np.asarray(frame, np.uint8)
+        if band == "infrared" and levels.ndim == 3:
+            levels = levels[..., 0]
+        if band == "visible" and levels.ndim == 2:
+            levels = np.repeat(levels[..., None], 3, axis=2)
+        yield levels
+
+
+def _by_method(method: Method, pairs: Iterator[Pair]) -> Iterator[ScoredFrame]:
+    for infrared, visible in pairs:
+        here, there = tensor_of(infrared), tensor_of(visible)
+        yield ScoredFrame(fuse_classically(method, here[None], there[None])[0], here, there)
+
+
+def _by_network(
+    network: VideoFusion, choices: Choices, pairs: Iterator[Pair]
+) -> Iterator[ScoredFrame]:
+    seen = list(pairs)
+    made = fuse_stream(network, seen, precision=choices.precision, stretch=choices.stretch)
+    for frame, (infrared, visible) in zip(made, seen, strict=True):
+        yield ScoredFrame(tensor_of(frame.fused), tensor_of(infrared), tensor_of(visible))
