@@ -17,6 +17,7 @@ from tests.benchmarks import (
     bench_degrade,
     bench_fidelity,
     bench_loader,
+    bench_metrics,
     bench_network,
     bench_registration,
     bench_registration_bumps,
@@ -91,6 +92,10 @@ def network(setting: Setting) -> Section:
     return bench_network.section(bench_network.Effort(rounds=setting.rounds))
 
 
+def metrics(setting: Setting) -> Section:
+    return bench_metrics.section(M3SVD / "val", bench_metrics.Effort(rounds=setting.rounds))
+
+
 def tone(_: Setting) -> Section:
     return bench_tone.section(bench_tone.Effort())
 
@@ -125,6 +130,7 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "registration-rig": registration_rig,
     "sync": sync,
     "network": network,
+    "metrics": metrics,
 }
 
 

@@ -12,6 +12,7 @@ from tests.benchmarks import (
     bench_calibration,
     bench_degrade,
     bench_loader,
+    bench_metrics,
     bench_network,
     bench_sync,
     release_claims,
@@ -112,6 +113,19 @@ def test_the_network_is_measured_beside_its_specification() -> None:
 
     assert [row[0] for row in section.tables[0].rows][:2] == ["literal, restoring", "literal"]
     assert section.claims[-1].is_met, "the results are the same"
+
+
+def test_metrics_are_measured_beside_plain_forms_of_equal_values(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    for name in ("infrared_Enhance", "visible_Enhance"):
+        for number in range(2):
+            frame = rng.integers(0, 256, (64, 80, 3), np.uint8)
+            write_image(tmp_path / name / "dawn" / f"{number:04d}.png", frame)
+
+    made = bench_metrics.section(tmp_path, bench_metrics.Effort("dawn", rounds=1, cpu_s=0.01))
+
+    assert [claim.what for claim in made.claims][-2:] == ["flowD", "all"]
+    assert all(claim.measured.median > 0 for claim in made.claims)
 
 
 def test_releases_are_measured() -> None:
