@@ -25,7 +25,7 @@ TOKEN = "hf_secretsecretsecret"
 PAGE_ENTRIES = 500
 """Of a listing; the real Hub has 1,000."""
 
-PART_BYTES = 2**13
+PART_BYTES = 2**16
 """Larger objects come in parts; the real Hub begins at 5 GB."""
 
 

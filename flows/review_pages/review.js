@@ -73,7 +73,8 @@ function startPoints(player) {
   const corners = [[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]].map(([x, y]) => [x * width, y * height]);
   let moved = corners.map((point) => [...point]);
 
-  const handles = corners.map((_, index) => {
+  // a registered recording has nothing to correct, so no points either
+  const handles = (by("homography") ? corners : []).map((_, index) => {
     const handle = Object.assign(document.createElement("button"), { type: "button", className: "handle" });
     handle.setAttribute("aria-label", `point ${index + 1}; arrow keys move it`);
     handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));

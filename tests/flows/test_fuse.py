@@ -23,8 +23,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def film(folder: Path, frames: int, height: int = 48, width: int = 64) -> tuple[Path, Path]:
+def film(folder: Path, frames: int) -> tuple[Path, Path]:
     """Two registered videos of a square that wanders."""
+    height, width = 48, 64
     paths = (folder / "infrared.mp4", folder / "visible.mp4")
     for path, level in zip(paths, (230, 120), strict=True):
         pictures = np.full((frames, height, width, 3), 40, np.uint8)
@@ -46,7 +47,7 @@ def test_ten_times_the_frames_take_no_more_memory(weights: Path, tmp_path: Path)
     for frames in (40, 400):
         folder = tmp_path / str(frames)
         folder.mkdir()
-        paths = film(folder, frames, 64, 80)
+        paths = film(folder, frames)
         answer = fused(*paths, folder / "fused.mp4", "--weights", weights)
         assert answer.document["frames"] == frames, answer.complaints
         peaks[frames] = answer.peak_kib

@@ -2,13 +2,9 @@
 
 import json
 import multiprocessing
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
 from flows.progress import silence
 from pipeline.hub import read_release
@@ -16,6 +12,11 @@ from pipeline.hub_repository import HubSender
 from pipeline.workspace import Workspace
 from schemas.errors import PublishError
 from tests.hub_server import TOKEN
+
+constants.HF_HUB_DISABLE_XET = True  # the other protocol for large files, which no test serves
+
+FORK = multiprocessing.get_context("fork")
+"""Starts clients at once, with all imported."""
 
 SILENCE_S = 0.5
 """A server on loopback that says nothing for so long has stalled."""
@@ -38,17 +39,3 @@ def publish(address: str, root: str, version: str, repository: str) -> str:
     except PublishError as error:
         return json.dumps({"error": str(error)})
     return made.model_dump_json()
-
-
-@contextmanager
-def clients() -> Iterator[ForkServerContext]:
-    """Where processes start from, with all imported and the Hub's other protocol switched off."""
-    before = os.environ.get("HF_HUB_DISABLE_XET")
-    os.environ["HF_HUB_DISABLE_XET"] = "1"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.pipeline.hub_clients"])
-    try:
-        yield context
-    finally:
-        if before is None:
-            del os.environ["HF_HUB_DISABLE_XET"]

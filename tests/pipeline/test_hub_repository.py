@@ -8,7 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from pipeline.publish_send import run_publish
 from schemas.errors import PublishError
 from schemas.store import StoredFile
 from tests.hub_server import TOKEN, Blob, Fault, HubServer, Repository, Request, hub_server
-from tests.pipeline.hub_clients import clients, publish, sender
+from tests.pipeline.hub_clients import FORK, publish, sender
 from tests.pipeline.studio import SITES, Studio, a_shard, build, flip_a_byte, tree
 
 REPOSITORY = "lab/harbour"
@@ -31,8 +30,7 @@ def studio(tmp_path: Path) -> Studio:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+def hub() -> Iterator[HubServer]:
     with hub_server() as serving:
         yield serving
 
@@ -236,7 +234,7 @@ def test_a_hundred_faults_lose_nothing_and_send_nothing_twice_needlessly(
     }
     hub.fault = lambda request: rules.get(request.repository, no_fault)(request)
 
-    with clients() as context, ProcessPoolExecutor(len(rules), mp_context=context) as pool:
+    with ProcessPoolExecutor(len(rules), mp_context=FORK) as pool:
         root = str(studio.workspace.root)
         outcomes = pool.map(partial(publish, hub.address, root, "v1.0.0"), rules)
 
@@ -256,24 +254,23 @@ def test_an_uploader_killed_at_any_request_is_followed_by_one_that_ends_the_work
     studio.release()
     release = wanted(studio, "v1.0.0", tmp_path / "out")
     kills = 0
-    with clients() as context:
-        while True:
-            repository = f"lab/killed-{kills}"
-            arguments = (hub.address, str(studio.workspace.root), "v1.0.0", repository)
-            process = context.Process(target=publish, args=arguments)
-            hub.fault = at_request(kills, Fault("call", call=process.kill))
-            process.start()
-            process.join()
-            if process.exitcode == 0:
-                break
-            kills += 1
-            if repository in hub.repositories and hub.repositories[repository].tags:
-                assert held(hub, "v1.0.0", repository) == release
-            sender(hub.address, studio.workspace, "v1.0.0", repository).send(silence)
+    while True:
+        repository = f"lab/killed-{kills}"
+        arguments = (hub.address, str(studio.workspace.root), "v1.0.0", repository)
+        process = FORK.Process(target=publish, args=arguments)
+        hub.fault = at_request(kills, Fault("call", call=process.kill))
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            break
+        kills += 1
+        if repository in hub.repositories and hub.repositories[repository].tags:
             assert held(hub, "v1.0.0", repository) == release
-            assert set(hub.uploaded.values()) == {1}
-            hub.objects.clear()
-            hub.uploaded.clear()
+        sender(hub.address, studio.workspace, "v1.0.0", repository).send(silence)
+        assert held(hub, "v1.0.0", repository) == release
+        assert set(hub.uploaded.values()) == {1}
+        hub.objects.clear()
+        hub.uploaded.clear()
 
     assert kills > 20
     assert held(hub, "v1.0.0", repository) == release
