@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,13 @@ def evaluate_dataset(
 def _sources(pair: SourcePair) -> Iterator[Pair]:
     """Infrared (H, W) and visible (H, W, 3) of every instant."""
     streams = [_frames(pair.infrared, "infrared"), _frames(pair.visible, "visible")]
-    for number, (infrared, visible) in enumerate(zip(*streams, strict=False)):
+    for number, (infrared, visible) in enumerate(zip_longest(*streams)):
+        if infrared is None or visible is None:
+            longer = pair.visible if infrared is None else pair.infrared
+            raise EvaluateError(
+                f"{longer} has more than the {number} frames of its partner; they must be of the "
+                "same instants"
+            )
         if infrared.shape[:2] != visible.shape[:2]:
             sizes = [f"{frame.shape[1]}x{frame.shape[0]}" for frame in (infrared, visible)]
             raise EvaluateError(

@@ -21,8 +21,9 @@ PARTIAL = ".publishing"
 
 BLOCK_BYTES = 2**20
 
-IGNORED = re.compile(r"\.git|\.gitattributes|\.gitignore|\.cache")
-"""What git and the Hub's own client leave in a clone; neither read nor touched."""
+IGNORED = re.compile(r"\.git|\.gitattributes|\.gitignore|\.cache|report|report/.*")
+"""What git and the Hub's own client leave in a clone, and the pages of `twinband report`, which
+whoever serves them from there puts there; neither read nor touched."""
 
 OURS = re.compile(
     rf"README\.md|{re.escape(MANIFEST_NAME)}|index|index/[a-z]+\.parquet|assets|assets/[\w-]+\.png"

@@ -120,5 +120,15 @@ def test_pairs_of_two_sizes_are_refused(tmp_path: Path) -> None:
     assert "64x40" in document["error"][0]
 
 
+def test_videos_of_two_lengths_are_refused(tmp_path: Path) -> None:
+    root = lay_out(tmp_path, "hdo")
+    write_image(root / "visible" / "road" / "0003.png", picture(9))
+
+    code, document = run(root, "--dataset", "hdo", "--method", "average")
+
+    assert code == 1
+    assert "more than the 3 frames of its partner" in document["error"][0]
+
+
 def test_the_command_names_all_layouts() -> None:
     assert list(get_args(PairDataset)) == DATASETS

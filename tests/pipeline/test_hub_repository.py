@@ -150,6 +150,17 @@ def test_a_repository_of_somebody_else_is_left_alone(
     assert len(repository.commits) == 1
 
 
+def test_pages_of_a_report_that_lie_there_are_left_alone(studio: Studio, hub: HubServer) -> None:
+    studio.release()
+    repository = Repository(is_private=False)
+    repository.add({"report/clips/quay.html": Blob(b"<p>", is_large=False)})
+    hub.repositories[REPOSITORY] = repository
+
+    sender(hub.address, studio.workspace, "v1.0.0", REPOSITORY).send(silence)
+
+    assert hub.tree(REPOSITORY, "v1.0.0")["report/clips/quay.html"] == b"<p>"
+
+
 def test_a_clip_that_was_changed_is_not_sent(studio: Studio, hub: HubServer) -> None:
     release = studio.release()
     flip_a_byte(a_shard(studio.workspace.root / release.clips[0].store))
