@@ -26,7 +26,7 @@ from pipeline.report import PAGES as REPORT_PAGES
 from pipeline.review_catalog import run_change, run_find
 from pipeline.workspace import Workspace, load
 from schemas.catalog import Catalog, Recording, Session, load_catalog
-from schemas.errors import TwinbandError
+from schemas.errors import ReviewError, TwinbandError
 from schemas.facts import ClipFacts, RegisterFacts, ShardFacts
 from schemas.report import ClipLook, Concern
 from schemas.review import Correction, ReviewEdit
@@ -54,10 +54,6 @@ SAFE = {
 }
 
 Slug = Annotated[str, PathParameter(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-
-
-class NoEditError(TwinbandError):
-    """What was asked for does not fit the recording."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def changes_of(edit: ReviewEdit, recording: Recording, desk: Desk) -> dict[str, 
     """The fields of a recording that an edit changes.
 
     Raises:
-        NoEditError: the recording's clocks or view are not to be estimated, or its rig moved.
+        ReviewError: the recording's clocks or view are not to be estimated, or its rig moved.
     """
     changes: dict[str, JsonValue] = {}
     if edit.decision == "accept":
@@ -123,7 +119,7 @@ def changes_of(edit: ReviewEdit, recording: Recording, desk: Desk) -> dict[str, 
     if edit.leave_out is not None:
         changes["leave_out"] = [span.model_dump(mode="json") for span in edit.leave_out] or None
     if (edit.offset_s is not None or edit.correction is not None) and recording.registered:
-        raise NoEditError(
+        raise ReviewError(
             f"{recording.id} is registered: true, which leaves no room for an offset or a "
             "homography; remove that from the catalog first"
         )
@@ -141,16 +137,16 @@ def _corrected(correction: Correction, recording: Recording, desk: Desk) -> Json
     clips = {clip.clip: clip for clip in outcome.clips} if outcome is not None else {}
     clip = clips.get(correction.clip)
     if clip is None or register is None:
-        raise NoEditError(f"{recording.id} has no clip {correction.clip} any more; load the page")
+        raise ReviewError(f"{recording.id} has no clip {correction.clip} any more; load the page")
     if register.stretches:
-        raise NoEditError(
+        raise ReviewError(
             f"the rig moved during {recording.id}, so that no single homography holds; leave out "
             "one of the parts, build, and correct what is left"
         )
     corner = np.array(register.crop[:2], np.float64)
     seen, belong = (np.array(p) + corner for p in (correction.seen_at, correction.belong_at))
     if is_degenerate(seen) or is_degenerate(belong):
-        raise NoEditError("three of the four points lie on a line; spread them over the picture")
+        raise ReviewError("three of the four points lie on a line; spread them over the picture")
     moved = homography_through(seen, belong) @ matrix_of(clip.homography)
     return [[float(value) for value in row] for row in moved / moved[2, 2]]
 

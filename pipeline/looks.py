@@ -12,6 +12,7 @@ from uuid import uuid4
 import cv2
 import numpy as np
 import zarr
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from pipeline.clip_stores import open_clip, read_pairs
@@ -176,15 +177,16 @@ def run_look(store: str, workspace: Workspace) -> tuple[ClipLook, Path]:
     """
     group, about = open_clip(workspace.root / store)
     folder = workspace.look(about.clip, about.fingerprint)
-    known = load(folder / "look.json", ClipLook)
-    if known is not None and known.version == LOOK_VERSION:
-        return known, folder
-    shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = folder.with_name(f".{about.fingerprint}.{uuid4().hex}")
-    with new_folder(staged, folder) as made:
-        look = _run_film(group, about, made)
-        save(look, made / "look.json")
+    with FileLock(workspace.looks / ".lock"):  # a report and a review may want the same
+        known = load(folder / "look.json", ClipLook)
+        if known is not None and known.version == LOOK_VERSION:
+            return known, folder
+        shutil.rmtree(folder, ignore_errors=True)
+        staged = folder.with_name(f".{about.fingerprint}.{uuid4().hex}")
+        with new_folder(staged, folder) as made:
+            look = _run_film(group, about, made)
+            save(look, made / "look.json")
     return look, folder
 
 

@@ -68,9 +68,14 @@ class Workspace:
         """The same, relative to the root of a workspace or a published release."""
         return f"clips/{clip}/{fingerprint}.zarr"
 
+    @property
+    def looks(self) -> Path:
+        """The folder of what reports show of all clips."""
+        return self.root / "looks"
+
     def look(self, clip: str, fingerprint: str) -> Path:
         """The folder of what reports show of a clip."""
-        return self.root / "looks" / clip / fingerprint
+        return self.looks / clip / fingerprint
 
     def report(self, version: str) -> Path:
         """The folder of a release's report; beside the release, whose own folder never changes."""

@@ -49,6 +49,10 @@ class ReleaseError(TwinbandError):
     """A release cannot be made or read."""
 
 
+class ReviewError(TwinbandError):
+    """A reviewer's correction does not fit the recording."""
+
+
 class PublishError(TwinbandError):
     """A release cannot be published to the place asked for."""
 

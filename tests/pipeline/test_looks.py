@@ -1,5 +1,6 @@
 """Looks: a film of all streams in step, made once for each clip."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,13 @@ def test_a_second_look_is_the_first_one(studio: Studio) -> None:
     assert again == look
     assert (folder / "film.mp4").stat().st_ino == inode
     assert not list(folder.parent.glob(".*"))
+
+
+def test_two_that_want_the_same_look_share_it(studio: Studio) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        looks = list(pool.map(run_look, [stored(studio)] * 2, [studio.workspace] * 2))
+
+    assert looks[0] == looks[1]
 
 
 def test_a_look_that_cannot_be_read_is_made_again(studio: Studio) -> None:
