@@ -15,7 +15,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Path as PathParameter
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from pydantic import JsonValue
 
 from pipeline.clip_stores import open_clip
@@ -23,6 +22,7 @@ from pipeline.geometry import homography_through, is_degenerate, matrix_of
 from pipeline.looks import run_look
 from pipeline.quality_concerns import clip_concerns, typical_sharpness
 from pipeline.report import PAGES as REPORT_PAGES
+from pipeline.report import templates
 from pipeline.review_catalog import run_change, run_find
 from pipeline.workspace import Workspace, load
 from schemas.catalog import Catalog, Recording, Session, load_catalog
@@ -64,7 +64,6 @@ class ReviewedClip:
     look: ClipLook
     start_s: float
     """Since the recording's first infrared frame."""
-    film: Path
     concerns: tuple[Concern, ...]
 
 
@@ -83,21 +82,26 @@ class Desk:
         """What the last build made of a recording."""
         return load(self.workspace.facts(recording, "shard"), ShardFacts)
 
-    def clips(self, recording: str) -> list[ReviewedClip]:
-        """Its clips, with what is to be seen of them."""
-        outcome = self.outcome(recording)
-        built = [self.outcome(one.id) for _, one in self.opened().recordings()]
-        usual = typical_sharpness(c.quality for one in built if one is not None for c in one.clips)
+    def look(self, clip: ClipFacts) -> tuple[ClipLook, Path]:
+        """What is to be seen of a clip, and its film."""
+        store = Workspace.clip_path(clip.clip, clip.fingerprint)
+        look, folder = run_look(store, self.workspace)
+        return look, folder / "film.mp4"
+
+    def clips(self, recording: str, catalog: Catalog) -> list[ReviewedClip]:
+        """The clips of a recording, with what is to be seen of them."""
+        built = {one.id: self.outcome(one.id) for _, one in catalog.recordings()}
+        outcomes = [one for one in built.values() if one is not None]
+        usual = typical_sharpness(clip.quality for one in outcomes for clip in one.clips)
+        outcome = built[recording]
         found = []
         for facts in outcome.clips if outcome is not None else ():
-            look, folder = run_look(
-                Workspace.clip_path(facts.clip, facts.fingerprint), self.workspace
-            )
+            look, _ = self.look(facts)
             _, about = open_clip(self.workspace.clip(facts.clip, facts.fingerprint))
             start_s = about.first_infrared_frame / facts.fps
             sharpness = facts.quality.visible_sharpness
             concerns = tuple(clip_concerns(facts.clip, sharpness, look, usual))
-            found.append(ReviewedClip(facts, look, start_s, folder / "film.mp4", concerns))
+            found.append(ReviewedClip(facts, look, start_s, concerns))
         return found
 
 
@@ -217,13 +221,7 @@ def make_app(desk: Desk, door: Door) -> FastAPI:
 
 
 def _add_pages(app: FastAPI, desk: Desk) -> None:
-    pages = Environment(
-        loader=ChoiceLoader([FileSystemLoader(PAGES), FileSystemLoader(REPORT_PAGES)]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = templates(PAGES, REPORT_PAGES)
 
     @app.get("/")
     def first() -> Response:
@@ -239,8 +237,11 @@ def _add_pages(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/films/{recording}/{clip}")
     def film(recording: Slug, clip: Slug) -> Response:
-        found = [one.film for one in desk.clips(recording) if one.facts.clip == clip]
-        return FileResponse(found[0], media_type="video/mp4") if found else refused(404, "no film")
+        outcome = desk.outcome(recording)
+        for facts in outcome.clips if outcome is not None else ():
+            if facts.clip == clip:
+                return FileResponse(desk.look(facts)[1], media_type="video/mp4")
+        return refused(404, "no film")
 
     @app.get("/recordings/{recording}")
     def page(recording: Slug, clip: str = "") -> Response:
@@ -259,14 +260,17 @@ def page_of(desk: Desk, recording: str, clip: str) -> Mapping[str, object]:
     """What the page of a recording is made of.
 
     Raises:
-        CatalogError: the catalog has problems, or no such recording.
+        CatalogError: the catalog has problems.
+        ReviewError: it has no such recording.
     """
     catalog = desk.opened()
     recordings = list(catalog.recordings())
-    run_find(desk.catalog, recording)
-    place = next(n for n, (_, one) in enumerate(recordings) if one.id == recording)
+    names = [one.id for _, one in recordings]
+    if recording not in names:
+        raise ReviewError(f"{desk.catalog} has no recording {recording}; it may have been renamed")
+    place = names.index(recording)
     session, found = recordings[place]
-    clips = desk.clips(recording)
+    clips = desk.clips(recording, catalog)
     shown = next((one for one in clips if one.facts.clip == clip), clips[0] if clips else None)
     waiting = [r.id for _, r in recordings[place + 1 :] + recordings[:place] if r.review is None]
     outcome = desk.outcome(recording)

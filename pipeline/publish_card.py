@@ -190,7 +190,7 @@ def _what_it_is(release: Release) -> str:
         + (f"{described}\n\n" if described else "")
         + f"{_counted(len(clips), 'clip')} of infrared and visible video, synchronised and "
         f"registered pixel by pixel: {sum(clip.pairs for clip in clips):,} pairs of frames, "
-        f"{_length(clips)}, from {_counted(len({clip.site for clip in clips}), 'site')} and "
+        f"{length_of(clips)}, from {_counted(len({clip.site for clip in clips}), 'site')} and "
         f"{_counted(len({clip.session for clip in clips}), 'session')}. Every clip is a sealed "
         "zarr group with clean frames of both bands and, where they are stored, degraded ones.\n"
     )
@@ -209,7 +209,7 @@ def _counts(clips: Sequence[ReleaseClip]) -> str:
             split,
             f"{len(by_split[split]):,}",
             f"{sum(clip.pairs for clip in by_split[split]):,}",
-            _length(by_split[split]),
+            length_of(by_split[split]),
             f"{len({clip.site for clip in by_split[split]}):,}",
         ]
         for split in SPLITS
@@ -287,7 +287,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _length(clips: Iterable[ReleaseClip]) -> str:
+def length_of(clips: Iterable[ReleaseClip]) -> str:
     """Playing time, in the unit people would say it in."""
     seconds = sum(clip.pairs / clip.fps for clip in clips)
     return f"{seconds:.1f} s" if seconds < LONGEST_IN_SECONDS else f"{seconds / 60:,.1f} min"

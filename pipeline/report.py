@@ -16,6 +16,7 @@ from pipeline.durable import new_folder
 from pipeline.hub import read_release
 from pipeline.looks import run_look
 from pipeline.publish import check_version
+from pipeline.publish_card import length_of
 from pipeline.publish_diff import diff_lines, diff_releases
 from pipeline.quality_concerns import clip_concerns, shared_concerns, typical_sharpness
 from pipeline.register_residuals import kept_residuals
@@ -29,9 +30,6 @@ from schemas.release import Release, ReleaseClip, uncollected
 from schemas.report import ClipLook, Concern
 
 PAGES = Path(__file__).parent / "report_pages"
-
-LONGEST_IN_SECONDS = 120
-"""Longer playing times are told in minutes."""
 
 Report = Callable[[int, int, str], None]
 """Takes clips done, clips in all, and the latest's name."""
@@ -94,12 +92,6 @@ def concerns_of(release: Release, looks: Mapping[str, ClipLook]) -> list[Concern
         sharpness = clip.quality.visible_sharpness
         found += clip_concerns(clip.clip, sharpness, looks[clip.clip], usual)
     return [*found, *shared_concerns(release.clips, looks)]
-
-
-def length_of(clips: Iterable[ReleaseClip]) -> str:
-    """Playing time, in the unit people would say it in."""
-    seconds = sum(clip.pairs / clip.fps for clip in clips)
-    return f"{seconds:.1f} s" if seconds < LONGEST_IN_SECONDS else f"{seconds / 60:.1f} min"
 
 
 def overview(gathered: Gathered) -> dict[str, object]:
@@ -243,6 +235,17 @@ def _words(rows: Mapping[str, object]) -> Words:
     return told
 
 
+def templates(*folders: Path) -> Environment:
+    """Page templates of some folders, the first that has one; all that they show is escaped."""
+    return Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def run_report(
     version: str | None, workspace: Workspace, out: Path | None, report: Report
 ) -> tuple[Path, Release]:
@@ -300,13 +303,7 @@ def _run_make_room(folder: Path) -> None:
 def _run_write(
     gathered: Gathered, films: Mapping[str, Path], workspace: Workspace, folder: Path
 ) -> None:
-    pages = Environment(
-        loader=FileSystemLoader(PAGES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = templates(PAGES)
     for name in ("report.css", "report.js"):
         shutil.copyfile(PAGES / name, folder / name)
     about = {"release": gathered.release}
