@@ -23,8 +23,8 @@ from model.checkpoint import load_checkpoint
 from model.evaluate import ScoredFrame
 from model.fuse import Pair, fuse_stream
 from model.network import VideoFusion
-from pipeline.image_files import read_image
-from pipeline.importers_pairs import IMAGE_ENDINGS, PairDataset, SourcePair, run_find_pairs
+from pipeline.image_files import IMAGE_SUFFIXES, read_image
+from pipeline.importers_pairs import PairDataset, SourcePair, run_find_pairs
 from pipeline.video_files import read_frames
 from schemas.errors import EvaluateError
 from schemas.evaluation import Scores
@@ -96,7 +96,7 @@ def _sources(pair: SourcePair) -> Iterator[Pair]:
 def _frames(path: Path, band: str) -> Iterator[NDArray[np.uint8]]:
     read = (
         [read_image(path)]
-        if path.suffix.lower() in IMAGE_ENDINGS
+        if path.suffix.lower() in IMAGE_SUFFIXES
         else read_frames(path, "infrared" if band == "infrared" else "visible")
     )
     for frame in read:

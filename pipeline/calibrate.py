@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.calibrate_corners import find_corners, luma
 from pipeline.calibrate_doubts import doubts_about_lens, doubts_about_views, too_few_views
 from pipeline.calibrate_fit import Fit, View, fit_without_outliers, spread_views
+from pipeline.image_files import IMAGE_SUFFIXES
 from pipeline.video_files import Band, Frame, probe, read_frames, read_image
 from schemas.catalog import Camera, Lens
 from schemas.errors import CalibrateError
@@ -18,8 +19,6 @@ from schemas.facts import BoardView, CameraCalibration, Checkerboard
 MOST_LOOKS = 240
 """Frames in which the board is sought; on one core each takes some 0.1 s where it is seen, 0.3 s
 where it is not, and up to 2 s in images 1,280 px wide."""
-
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 CELLS = (6, 8)
 """Rows and columns of the coverage map."""

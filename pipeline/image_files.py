@@ -20,6 +20,10 @@ FRAME_NAME = re.compile(r"(\d+)\.(png|tiff?)", re.IGNORECASE)
 """Numbered frames: 0001.png, 17.tif."""
 
 
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+"""Of single images."""
+
+
 def numbered_frames(folder: Path) -> list[tuple[int, Path]]:
     """The frames of a folder by number; files of other names are no frames.
 

@@ -1,16 +1,16 @@
 """Finds the pairs of the datasets that the field compares on, in the layouts they come in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.image_files import IMAGE_SUFFIXES
 from schemas.errors import EvaluateError
 
 PairDataset = Literal["tno", "roadscene", "msrs", "llvip", "m3fd", "hdo", "ino"]
 
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov"}
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov")
 
 FOLDERS: dict[PairDataset, tuple[tuple[str, str], ...]] = {
     "tno": (("ir", "vi"), ("infrared", "visible")),
@@ -61,7 +61,8 @@ def run_find_pairs(dataset: PairDataset, root: Path, split: str) -> list[SourceP
             return _matched(dict(_run_list(infrared)), dict(_run_list(visible)), infrared, visible)
     wanted = " or ".join(" and ".join(str(p.relative_to(root)) for p in pair) for pair in tried)
     raise EvaluateError(
-        f"{root}: is not laid out as {dataset}: it has no folders {wanted}; it has {_shown(root)}"
+        f"{root}: is not laid out as {dataset}: it has no folders {wanted}; it has "
+        f"{_shown(path.name for path in root.iterdir())}"
     )
 
 
@@ -71,12 +72,12 @@ def _run_find_ino(root: Path) -> list[SourcePair]:
     colour: dict[str, Path] = {}
     for path in sorted(root.rglob("*")):
         for stream, ending in zip((thermal, colour), INO_ENDINGS, strict=True):
-            if path.suffix.lower() in VIDEO_ENDINGS and path.stem.endswith(ending):
+            if path.suffix.lower() in VIDEO_SUFFIXES and path.stem.endswith(ending):
                 stream[path.stem.removesuffix(ending)] = path
     if not thermal and not colour:
         raise EvaluateError(
             f"{root}: is not laid out as ino: it has no videos NAME_T.avi and NAME_RGB.avi; it has "
-            f"{_shown(root)}"
+            f"{_shown(path.name for path in root.iterdir())}"
         )
     return _matched(thermal, colour, root, root)
 
@@ -84,7 +85,7 @@ def _run_find_ino(root: Path) -> list[SourcePair]:
 def _run_list(folder: Path) -> Iterator[tuple[str, Path]]:
     """Images, videos and folders of frames by name, in the order of their names."""
     for path in sorted(folder.iterdir()):
-        if path.is_dir() or path.suffix.lower() in IMAGE_ENDINGS | VIDEO_ENDINGS:
+        if path.is_dir() or path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
             yield path.stem, path
 
 
@@ -94,9 +95,7 @@ def _matched(
     problems = []
     for names, place in ((infrared.keys() - visible, there), (visible.keys() - infrared, here)):
         if names:
-            told = ", ".join(sorted(names)[:SHOWN])
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            problems.append(f"{place}: lacks the partner of {told}{more}; bring it back")
+            problems.append(f"{place}: lacks the partner of {_shown(names)}; bring it back")
     if not infrared and not visible:
         problems.append(f"{here}: holds no image and no video; check the folder")
     if problems:
@@ -104,7 +103,8 @@ def _matched(
     return [SourcePair(name, infrared[name], visible[name]) for name in sorted(infrared)]
 
 
-def _shown(root: Path) -> str:
-    names = sorted(path.name for path in root.iterdir())
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}" if names else "nothing"
+def _shown(names: Iterable[str]) -> str:
+    """The first of some names, sorted."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+    return f"{', '.join(ordered[:SHOWN])}{more}" if ordered else "nothing"

@@ -19,7 +19,7 @@ from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.degrade_draws import Band
 from pipeline.durable import new_folder
 from pipeline.overlays import overlay
-from pipeline.pictures import jpeg
+from pipeline.pictures import jpeg, scaled
 from pipeline.quality import flicker
 from pipeline.register_estimate import views_of
 from pipeline.register_residuals import MIN_BLOCKS, residuals_of
@@ -140,21 +140,13 @@ def film_frame(streams: dict[str, Levels]) -> Levels:
     Args:
         streams: every tile's name but `overlay` and `difference`, whole frames.
     """
-    tiles = {name: _tile(frame) for name, frame in streams.items()}
+    tiles = {name: scaled(frame, TILE_WIDTH_PX, multiple=2) for name, frame in streams.items()}
     tiles["overlay"] = overlay(tiles["infrared"][..., 0].copy(), tiles["visible"])
     tiles["difference"] = cv2.absdiff(tiles["visible"], tiles["visible_degraded"]).astype(np.uint8)
     rows = [
         np.concatenate([tiles[name] for name in TILES[first : first + 3]], 1) for first in (0, 3)
     ]
     return np.concatenate(rows)
-
-
-def _tile(frame: Levels) -> Levels:
-    height, width = frame.shape[:2]
-    size = (TILE_WIDTH_PX, 2 * max(1, round(height * TILE_WIDTH_PX / width / 2)))
-    how = cv2.INTER_AREA if width > TILE_WIDTH_PX else cv2.INTER_CUBIC
-    scaled = cv2.resize(frame, size, interpolation=how)
-    return np.asarray(scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, 2), np.uint8)
 
 
 def _grey(frame: Levels) -> Levels:

@@ -89,6 +89,20 @@ def with_degraded(
     return made
 
 
+def scaled(image: NDArray[np.uint8], width: int, *, multiple: int = 1) -> NDArray[np.uint8]:
+    """An image as RGB, `width` pixels wide, in its proportions.
+
+    Args:
+        image: grey (H, W) or RGB (H, W, 3).
+        width: pixels.
+        multiple: of which the height is one; 2 for videos.
+    """
+    color = image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+    height = multiple * max(1, round(color.shape[0] * width / color.shape[1] / multiple))
+    interpolation = cv2.INTER_AREA if width < color.shape[1] else cv2.INTER_CUBIC
+    return cv2.resize(color, (width, height), interpolation=interpolation).astype(np.uint8)
+
+
 def jpeg(picture: NDArray[np.uint8]) -> bytes:
     """A picture, RGB (H, W, 3), as a small file."""
     how = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
@@ -124,10 +138,10 @@ def contact_sheet(
 
 def _row_strip(row: SheetRow, panel_width_px: int) -> NDArray[np.uint8]:
     """Title, labels and panels of one row, with a gap above it and to the left of each panel."""
-    scaled = [_scaled(panel.image, panel_width_px) for panel in row.panels]
-    height = max(image.shape[0] for image in scaled)
+    images = [scaled(panel.image, panel_width_px) for panel in row.panels]
+    height = max(image.shape[0] for image in images)
     columns = []
-    for panel, image in zip(row.panels, scaled, strict=True):
+    for panel, image in zip(row.panels, images, strict=True):
         label = _text_strip(panel.label, panel_width_px, thickness=1)
         below = _blank(height - image.shape[0], panel_width_px)
         column = np.concatenate([label, image, below])
@@ -136,15 +150,6 @@ def _row_strip(row: SheetRow, panel_width_px: int) -> NDArray[np.uint8]:
     title = _text_strip(row.title, panels.shape[1] - GAP_PX, thickness=2)
     above, indent = _blank(GAP_PX, panels.shape[1]), _blank(STRIP_PX, GAP_PX)
     return np.concatenate([above, np.concatenate([indent, title], axis=1), panels])
-
-
-def _scaled(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """The image as RGB, `width` pixels wide."""
-    color = image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
-    height = max(1, round(color.shape[0] * width / color.shape[1]))
-    shrinks = width < color.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(color, (width, height), interpolation=interpolation).astype(np.uint8)
 
 
 def _text_strip(text: str, width: int, *, thickness: int) -> NDArray[np.uint8]:

@@ -4,13 +4,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from pipeline.clip_stores import open_clip, read_pairs
-from pipeline.pictures import jpeg
+from pipeline.pictures import jpeg, scaled
 from pipeline.video_encoding import write_video
 from pipeline.workspace import Workspace
 from schemas.release import Release, ReleaseClip
@@ -46,11 +45,8 @@ def preview_frame(infrared: NDArray[np.uint8], visible: NDArray[np.uint8]) -> ND
     Returns:
         RGB, (h, 2 * BAND_WIDTH_PX, 3), h even.
     """
-    height, width = infrared.shape
-    size = (BAND_WIDTH_PX, max(2, 2 * round(height * BAND_WIDTH_PX / width / 2)))
-    how = cv2.INTER_AREA if width > BAND_WIDTH_PX else cv2.INTER_CUBIC
-    grey, colour = (cv2.resize(frame, size, interpolation=how) for frame in (infrared, visible))
-    return np.concatenate([np.repeat(grey[..., None], 3, axis=2), colour], axis=1).astype(np.uint8)
+    bands = [scaled(frame, BAND_WIDTH_PX, multiple=2) for frame in (infrared, visible)]
+    return np.concatenate(bands, axis=1)
 
 
 def run_previews(release: Release, workspace: Workspace, folder: Path) -> None:

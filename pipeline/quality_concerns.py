@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas.facts import ClipQuality
 from schemas.release import ReleaseClip
-from schemas.report import BandLook, ClipLook, Concern
+from schemas.report import BandLook, ClipLook, Concern, ConcernKind
 
 BANDS = ("infrared", "visible")
 
@@ -51,35 +51,10 @@ def clip_concerns(
         look: what was seen of it.
         typical_sharpness: median over the release, or over all that is built.
     """
-    bands: tuple[tuple[str, BandLook], ...] = (
-        ("infrared", look.infrared),
-        ("visible", look.visible),
-    )
-    for band, seen in bands:
-        if seen.repeated_share > FROZEN_SHARE:
-            yield Concern(
-                kind="frozen",
-                clip=clip,
-                value=seen.repeated_share,
-                bound=FROZEN_SHARE,
-                text=f"{seen.repeated_share:.0%} of the {band} frames repeat the one before",
-            )
-        if seen.white_share > OVER_SHARE:
-            yield Concern(
-                kind="over-exposed",
-                clip=clip,
-                value=seen.white_share,
-                bound=OVER_SHARE,
-                text=f"{seen.white_share:.0%} of the {band} pixels are white",
-            )
-    if look.visible.black_share > UNDER_SHARE:
-        yield Concern(
-            kind="under-exposed",
-            clip=clip,
-            value=look.visible.black_share,
-            bound=UNDER_SHARE,
-            text=f"{look.visible.black_share:.0%} of the visible pixels are black",
-        )
+    for kind, share, bound, what in _shares(look):
+        if share > bound:
+            text = f"{share:.0%} of the {what}"
+            yield Concern(kind=kind, clip=clip, value=share, bound=bound, text=text)
     if typical_sharpness > 0 and sharpness < BLUR_RATIO * typical_sharpness:
         ratio = sharpness / typical_sharpness
         yield Concern(
@@ -92,26 +67,27 @@ def clip_concerns(
     yield from _moved(clip, look)
 
 
+def _shares(look: ClipLook) -> Iterator[tuple[ConcernKind, float, float, str]]:
+    """Shares of frames or pixels, what they may be at most, and what they are of."""
+    for band, seen in (("infrared", look.infrared), ("visible", look.visible)):
+        what = f"{band} frames repeat the one before"
+        yield "frozen", seen.repeated_share, FROZEN_SHARE, what
+        yield "over-exposed", seen.white_share, OVER_SHARE, f"{band} pixels are white"
+    yield "under-exposed", look.visible.black_share, UNDER_SHARE, "visible pixels are black"
+
+
 def _moved(clip: str, look: ClipLook) -> Iterator[Concern]:
+    """How the bands part over a clip; where they keep together, how far they lie apart."""
     moves = [move for move in look.moves_px if move is not None]
     off_px = max((math.hypot(*move) for move in moves), default=0.0)
     drift_px = max((math.dist(*pair) for pair in combinations(moves, 2)), default=0.0)
+    kind: ConcernKind = "misregistered"
+    value, text = off_px, f"visible things lie {off_px:.1f} px beside the infrared ones"
     if drift_px > MOVE_PX:
-        yield Concern(
-            kind="drifting",
-            clip=clip,
-            value=drift_px,
-            bound=MOVE_PX,
-            text=f"the bands move against each other by {drift_px:.1f} px over the clip",
-        )
-    elif off_px > MOVE_PX:
-        yield Concern(
-            kind="misregistered",
-            clip=clip,
-            value=off_px,
-            bound=MOVE_PX,
-            text=f"visible things lie {off_px:.1f} px beside the infrared ones",
-        )
+        kind, value = "drifting", drift_px
+        text = f"the bands move against each other by {drift_px:.1f} px over the clip"
+    if value > MOVE_PX:
+        yield Concern(kind=kind, clip=clip, value=value, bound=MOVE_PX, text=text)
 
 
 def shared_concerns(
