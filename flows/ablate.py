@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from flows.evaluate import Choices, Scored, evaluate_release
-from flows.evaluate_tables import PAPER_METRICS, PAPER_SOURCE
+from flows.evaluate_tables import PAPER_METRICS, PAPER_ROWS, PAPER_SOURCE
 from flows.progress import Show, silence
 from flows.train import release_material, train_release
 from model.train import WEIGHTS_NAME
@@ -29,7 +29,7 @@ ABLATIONS: dict[str, tuple[str, str]] = {
 """Which section of a recipe lacks what; MODEL.md section 1.1."""
 
 PAPER_ABLATIONS: dict[str, tuple[float, ...]] = {
-    FULL: (7.167, 4.008, 52.465, 0.632, 0.526, 3.294),
+    FULL: PAPER_ROWS["VideoFusion"],
     "without-bicam": (7.250, 3.439, 52.194, 0.601, 0.472, 4.747),
     "without-cmdrm": (6.953, 3.557, 48.439, 0.612, 0.510, 3.728),
     "without-cmgf": (7.046, 2.099, 61.403, 0.366, 0.233, 7.029),

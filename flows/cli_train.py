@@ -1,4 +1,4 @@
-"""`twinband train`: the network on the windows of a release."""
+"""`twinband train` and `ablate`: the network on the windows of a release."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,22 @@ import click
 
 from flows.cli_answers import FILE, FOLDER, Answer, answering, work_option
 
+recipe_option = click.option("--recipe", type=FILE, help="YAML training recipe.")
+preset_option = click.option(
+    "--preset",
+    type=click.Choice(["published", "small"]),
+    help="Recipe without a file.  [default: published on a GPU, small without]",
+)
+steps_option = click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
+
 
 @answering
 @click.argument("release")
 @work_option
 @click.option("--out", type=FOLDER, default="runs/latest", show_default=True)
-@click.option("--recipe", type=FILE, help="YAML training recipe.")
-@click.option(
-    "--preset",
-    type=click.Choice(["published", "small"]),
-    help="Recipe without a file.  [default: published on a GPU, small without]",
-)
-@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
+@recipe_option
+@preset_option
+@steps_option
 @click.option("--batch", type=click.IntRange(1), help="Overrides the recipe's batch.")
 @click.option(
     "--from",
@@ -78,9 +82,9 @@ def train(
 @click.argument("release")
 @work_option
 @click.option("--out", type=FOLDER, default="runs/ablations", show_default=True)
-@click.option("--recipe", type=FILE, help="YAML training recipe, of all of them.")
-@click.option("--preset", type=click.Choice(["published", "small"]), help="Recipe without a file.")
-@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe's steps.")
+@recipe_option
+@preset_option
+@steps_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test",
               show_default=True, help="Whose clips are scored.")  # fmt: skip
 def ablate(

@@ -1,7 +1,7 @@
 """Scoring fused videos: those of folders, or what a method makes of a release's clips."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -169,17 +169,13 @@ def evaluate_release(
             f"release {opened.version} has no clip in the split {split}; "
             f"choose one of {', '.join(opened.split_counts())}"
         )
-    fused = (
-        partial(_by_network, load_checkpoint(fuser), choices)
-        if isinstance(fuser, Path)
-        else partial(_by_method, fuser)
-    )
+    fused = fusing(fuser, choices)
     total, done = sum(clip.pairs for clip in chosen), 0
     rows: dict[str, list[Scores]] = {}
     views = {clip.clip: ClipViews(clip.pairs) for clip in chosen}
     clips = []
     for clip in chosen:
-        made = fused(_pairs(open_clip(place, clip), clip.pairs))
+        made = fused(pairs_of(open_clip(place, clip), clip.pairs))
         frames = (views[clip.clip].add(_instant(*each, choices.sources)) for each in made)
         rows[clip.clip] = []
         for scores in scored_frames(frames, clip.clip, choices.scoring):
@@ -191,14 +187,14 @@ def evaluate_release(
 
 
 @dataclass(frozen=True)
-class _Pair:
+class DegradedPair:
     """One instant of a clip."""
 
     clean: Bands
     degraded: Bands
 
 
-def _pairs(clip: OpenClip, pairs: int) -> Iterator[_Pair]:
+def pairs_of(clip: OpenClip, pairs: int) -> Iterator[DegradedPair]:
     """Every instant of a clip, clean and degraded, a chunk at a time."""
     about = clip.attributes
     for first in range(0, pairs, CHUNK_PAIRS):
@@ -206,13 +202,36 @@ def _pairs(clip: OpenClip, pairs: int) -> Iterator[_Pair]:
         whole = Placement(about.clip, first, 1, 0, 0, about.height, about.width, 0, about.clip)
         infrared, visible = (read_band(clip, b, whole, count) for b in ("infrared", "visible"))
         for index in range(count):
-            yield _Pair(
+            yield DegradedPair(
                 *(Bands(infrared[kind][index], visible[kind][index]) for kind in (0, 1)),
             )
 
 
-def _by_method(method: Method, pairs: Iterator[_Pair]) -> Iterator[tuple[Tensor, Bands, _Pair]]:
-    """Fused frame, restored bands and the pair; nothing is restored."""
+FusedPair = tuple[Tensor, Bands, DegradedPair]
+"""A fused frame, uint8 RGB (3, H, W), the restored bands, and the pair that they are made of."""
+
+Fuser = Callable[[Iterator[DegradedPair]], Iterator[FusedPair]]
+
+
+def fusing(fuser: Method | Path, choices: Choices, *, restore: bool = True) -> Fuser:
+    """What a method or a network makes of the degraded bands of pairs.
+
+    Args:
+        fuser: a method of model/baselines.py, or a checkpoint.
+        choices: how a network is used.
+        restore: whether a network's restored bands are wanted; otherwise, and of methods, they are
+            the degraded ones.
+
+    Raises:
+        CheckpointError: the checkpoint is none.
+    """
+    if isinstance(fuser, Path):
+        return partial(_by_network, load_checkpoint(fuser), choices, restore=restore)
+    return partial(_by_method, fuser)
+
+
+def _by_method(method: Method, pairs: Iterator[DegradedPair]) -> Iterator[FusedPair]:
+    """Each pair fused; nothing is restored."""
     for pair in pairs:
         degraded = pair.degraded
         fused = fuse_classically(method, degraded.infrared[None], degraded.visible[None])[0]
@@ -220,10 +239,10 @@ def _by_method(method: Method, pairs: Iterator[_Pair]) -> Iterator[tuple[Tensor,
 
 
 def _by_network(
-    network: VideoFusion, choices: Choices, pairs: Iterator[_Pair]
-) -> Iterator[tuple[Tensor, Bands, _Pair]]:
-    """The same of a network, which restores."""
-    waiting: deque[_Pair] = deque()
+    network: VideoFusion, choices: Choices, pairs: Iterator[DegradedPair], *, restore: bool
+) -> Iterator[FusedPair]:
+    """The same of a network, which restores where that is wanted."""
+    waiting: deque[DegradedPair] = deque()
 
     def shown() -> Iterator[FusingPair]:
         for pair in pairs:
@@ -232,15 +251,18 @@ def _by_network(
             yield degraded.infrared[0].numpy(), degraded.visible.permute(1, 2, 0).numpy()
 
     fused_frames = fuse_stream(
-        network, shown(), restore=True, precision=choices.precision, stretch=choices.stretch
+        network, shown(), restore=restore, precision=choices.precision, stretch=choices.stretch
     )
     for made in fused_frames:
-        fused, infrared, visible = (tensor_of(frame) for frame in made if frame is not None)
-        grey = infrared.float().mean(0, keepdim=True).round().to(torch.uint8)
-        yield fused, Bands(grey, visible), waiting.popleft()
+        pair = waiting.popleft()
+        restored = pair.degraded
+        if made.infrared is not None and made.visible is not None:
+            grey = tensor_of(made.infrared).float().mean(0, keepdim=True).round()
+            restored = Bands(grey.to(torch.uint8), tensor_of(made.visible))
+        yield tensor_of(made.fused), restored, pair
 
 
-def _instant(fused: Tensor, restored: Bands, pair: _Pair, sources: Sources) -> ScoredFrame:
+def _instant(fused: Tensor, restored: Bands, pair: DegradedPair, sources: Sources) -> ScoredFrame:
     compared = pair.clean if sources == "clean" else pair.degraded
     return ScoredFrame(fused, compared.infrared, compared.visible, restored, pair.clean)
 

@@ -1,7 +1,6 @@
 """Scoring methods and networks on the datasets that the field compares on."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,18 +10,17 @@ from numpy.typing import NDArray
 from flows.evaluate import (
     Choices,
     ClipViews,
+    DegradedPair,
     Scored,
     clip_scores,
     evaluation_of,
+    fusing,
     scored_frames,
     tensor_of,
 )
 from flows.progress import Show, silence
-from model.baselines import Method, fuse_classically
-from model.checkpoint import load_checkpoint
-from model.evaluate import ScoredFrame
-from model.fuse import Pair, fuse_stream
-from model.network import VideoFusion
+from model.baselines import Method
+from model.evaluate import Bands, ScoredFrame
 from pipeline.image_files import IMAGE_SUFFIXES, read_image
 from pipeline.importers_pairs import PairDataset, SourcePair, run_find_pairs
 from pipeline.video_files import read_frames
@@ -57,15 +55,12 @@ def evaluate_dataset(
         VideoError: a file cannot be read.
     """
     pairs = run_find_pairs(dataset, root, split)
-    fused = (
-        partial(_by_network, load_checkpoint(fuser), choices)
-        if isinstance(fuser, Path)
-        else partial(_by_method, fuser)
-    )
+    fused = fusing(fuser, choices, restore=False)
     rows: dict[str, list[Scores]] = {}
     views: dict[str, ClipViews] = {}
     for done, pair in enumerate(pairs, 1):
-        frames = list(fused(_sources(pair)))
+        made = fused(_sources(pair))
+        frames = [ScoredFrame(out, p.clean.infrared, p.clean.visible) for out, _, p in made]
         views[pair.name] = ClipViews(len(frames))
         shown = map(views[pair.name].add, frames)
         rows[pair.name] = list(scored_frames(shown, pair.name, choices.scoring))
@@ -74,8 +69,8 @@ def evaluate_dataset(
     return Scored(evaluation_of(str(fuser), choices, clips, rows), rows, views)
 
 
-def _sources(pair: SourcePair) -> Iterator[Pair]:
-    """Infrared (H, W) and visible (H, W, 3) of every instant."""
+def _sources(pair: SourcePair) -> Iterator[DegradedPair]:
+    """Both bands of every instant, as they are."""
     streams = [_frames(pair.infrared, "infrared"), _frames(pair.visible, "visible")]
     for number, (infrared, visible) in enumerate(zip_longest(*streams)):
         if infrared is None or visible is None:
@@ -90,7 +85,8 @@ def _sources(pair: SourcePair) -> Iterator[Pair]:
                 f"{pair.infrared} is {sizes[0]} and {pair.visible} {sizes[1]} (frame {number}); "
                 "they must be registered to each other, of one size"
             )
-        yield infrared, visible
+        bands = Bands(tensor_of(infrared), tensor_of(visible))
+        yield DegradedPair(bands, bands)
 
 
 def _frames(path: Path, band: str) -> Iterator[NDArray[np.uint8]]:
@@ -108,18 +104,3 @@ def _frames(path: Path, band: str) -> Iterator[NDArray[np.uint8]]:
         if band == "visible" and levels.ndim == 2:
             levels = np.repeat(levels[..., None], 3, axis=2)
         yield levels
-
-
-def _by_method(method: Method, pairs: Iterator[Pair]) -> Iterator[ScoredFrame]:
-    for infrared, visible in pairs:
-        here, there = tensor_of(infrared), tensor_of(visible)
-        yield ScoredFrame(fuse_classically(method, here[None], there[None])[0], here, there)
-
-
-def _by_network(
-    network: VideoFusion, choices: Choices, pairs: Iterator[Pair]
-) -> Iterator[ScoredFrame]:
-    seen = list(pairs)
-    made = fuse_stream(network, seen, precision=choices.precision, stretch=choices.stretch)
-    for frame, (infrared, visible) in zip(made, seen, strict=True):
-        yield ScoredFrame(tensor_of(frame.fused), tensor_of(infrared), tensor_of(visible))

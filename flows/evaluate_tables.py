@@ -206,11 +206,18 @@ def html_comparison(evaluations: Sequence[Evaluation]) -> str:
     for one in evaluations:
         texts = []
         for name in names:
-            value, span = one.overall.get(name), one.intervals.get(name)
-            spread = "" if span is None else f"<br><small>{span[0]:.3f} to {span[1]:.3f}</small>"
-            texts.append("" if value is None else f"{value:.3f}{spread}")
+            value, ends = mean_and_ends(one, name)
+            texts.append(f"{value}<br><small>{' to '.join(ends)}</small>" if ends else value)
         cells += _html_texts(subject(one), texts)
     return _html_page("Scores compared", first, "subject", names, cells)
+
+
+def mean_and_ends(evaluation: Evaluation, name: str) -> tuple[str, tuple[str, ...]]:
+    """A metric's mean and the ends of its interval as tables show them; empty where unknown."""
+    value, span = evaluation.overall.get(name), evaluation.intervals.get(name)
+    if value is None:
+        return "", ()
+    return f"{value:.3f}", tuple(f"{end:.3f}" for end in span or ())
 
 
 def html_table(evaluation: Evaluation) -> str:
@@ -223,10 +230,8 @@ def html_table(evaluation: Evaluation) -> str:
     ]
     settings = evaluation.settings
     cells = "".join(_html_row(name, [scores.get(n) for n in names]) for name, scores in rows)
-    spans = [evaluation.intervals.get(name) for name in names]
-    cells += _html_texts(
-        "95 % of all", ["" if each is None else f"{each[0]:.3f} to {each[1]:.3f}" for each in spans]
-    )
+    ends = [" to ".join(mean_and_ends(evaluation, name)[1]) for name in names]
+    cells += _html_texts("95 % of all", ends)
     title = f"Scores of {html.escape(settings.fused)}"
     return _html_page(title, evaluation, "clip", names, cells)
 

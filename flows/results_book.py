@@ -12,14 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.evaluate import Choices, Scored, evaluate_release
+from flows.evaluate import Choices, Scored, evaluate_release, pairs_of
 from flows.evaluate_pictures import metrics_chart, slices, strip
-from flows.evaluate_tables import PAPER_METRICS, PAPER_ROWS, PAPER_SOURCE, head, subject
+from flows.evaluate_tables import (
+    PAPER_METRICS,
+    PAPER_ROWS,
+    PAPER_SOURCE,
+    head,
+    mean_and_ends,
+    subject,
+)
 from flows.optical_flow import optical_flow
 from flows.progress import progress
 from model.baselines import Method, fuse_classically
 from model.checkpoint import BUNDLED_WEIGHTS
-from model.clips import Placement, read_band
 from model.metrics_flow import Direction, OpticalFlow, flow_distance
 from model.releases import open_release
 from model.stores import open_clip
@@ -87,9 +93,8 @@ def table(evaluations: Sequence[Evaluation]) -> str:
     for one in evaluations:
         cells = []
         for name in SHOWN:
-            value, span = one.overall.get(name), one.intervals.get(name)
-            spread = "" if span is None else f"<br>{span[0]:.3f}..{span[1]:.3f}"
-            cells.append("" if value is None else f"{value:.3f}{spread}")
+            value, ends = mean_and_ends(one, name)
+            cells.append("<br>".join(filter(None, (value, "..".join(ends)))))
         rows.append(f"| {subject(one)} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -168,11 +173,11 @@ def _run_flow_table(release: str, work: Path) -> str:
         if listed.split != "test":
             continue
         clip = open_clip(place, listed)
-        about = clip.attributes
-        count = min(FLOW_FRAMES, about.pairs)
-        whole = Placement(about.clip, 0, 1, 0, 0, about.height, about.width, 0, about.clip)
-        (infrared, visible), (noisy, blurred) = zip(
-            *(read_band(clip, band, whole, count) for band in ("infrared", "visible")), strict=True
+        pairs = list(pairs_of(clip, min(FLOW_FRAMES, clip.attributes.pairs)))
+        infrared, visible, noisy, blurred = (
+            torch.stack([getattr(getattr(pair, kind), band) for pair in pairs])
+            for kind in ("clean", "degraded")
+            for band in ("infrared", "visible")
         )
         shown = {
             "visible, clean": visible,

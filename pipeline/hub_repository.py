@@ -87,7 +87,7 @@ class HubSender:
         self._repository = repository
         self._api = api or HfApi(library_name="twinband")
         self._silence_s = silence_s
-        self._clips = [
+        clips = [
             Parcelled(
                 clips_root / clip.store / file.path,
                 file.model_copy(update={"path": f"{clip.store}/{file.path}"}),
@@ -96,7 +96,7 @@ class HubSender:
             for file in clip_files(clip, clips_root)
         ]
         rest = [Parcelled(source / file.path, file) for file in release_files(release, source)]
-        self._all = [*self._clips, *rest]
+        self._all = [*clips, *rest]
         self._paths = {one.file.path for one in self._all}
         self._begun: PublishPlan | None = None
         self._commits = 0
@@ -140,9 +140,10 @@ class HubSender:
 
     def _planned(self) -> PublishPlan:
         try:
-            return self._plan_from(self._looked())
+            there = self._looked()
         except RepositoryNotFoundError:
-            return self._plan_from({}, is_new=True)
+            return self._plan_from(self._all, [], is_new=True)
+        return self._plan_from(*self._left(there))
 
     def _sent(self, report: Report, *, is_private: bool) -> PublishPlan:
         """All of it, from looking what is there to the tag; raises what may pass as it comes."""
@@ -153,18 +154,18 @@ class HubSender:
                 self._repository, repo_type=KIND, private=is_private, exist_ok=True
             )
             there = self._looked()
+        missing, strays = self._left(there)
         # of several tries, the first knows what had to be done
-        self._begun = self._begun or self._plan_from(there)
+        self._begun = self._begun or self._plan_from(missing, strays)
         if there is None:
             return self._begun
-        done = len(self._all) - len(self._missing(there, self._all))
-        for batch in batches(self._missing(there, self._clips)):
+        done = len(self._all) - len(missing)
+        for batch in batches(one for one in missing if _is_store(one.file.path)):
             self._commit(batch)
             done += len(batch)
             report(done, len(self._all), batch[-1].file.path)
         head = str(self._api.repo_info(self._repository, repo_type=KIND, revision=MAIN).sha)
-        there = self._listed(head)
-        missing, strays = self._missing(there, self._all), self._strays(there)
+        missing, strays = self._left(self._listed(head))
         if missing or strays:
             head = self._commit(missing, strays, parent=head)
             self._check(head)
@@ -229,19 +230,29 @@ class HubSender:
         )
         return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
-    def _plan_from(self, there: Listing | None, *, is_new: bool = False) -> PublishPlan:
-        missing = [] if there is None else self._missing(there, self._all)
+    def _plan_from(
+        self, missing: Sequence[Parcelled], strays: Sequence[str], *, is_new: bool = False
+    ) -> PublishPlan:
         return PublishPlan(
             version=self._release.version,
             destination=self._repository,
             is_new=is_new,
             send=tuple(one.file for one in missing),
-            remove=() if there is None else tuple(self._strays(there)),
+            remove=tuple(strays),
             files_kept=len(self._all) - len(missing),
         )
 
-    def _missing(self, there: Listing, wanted: Iterable[Parcelled]) -> list[Parcelled]:
-        return [one for one in wanted if not self._is_there(there, one)]
+    def _left(self, there: Listing | None) -> tuple[list[Parcelled], list[str]]:
+        """What is missing, and what only the release before had; the Hub's own files stay.
+
+        Args:
+            there: what is held; None: the whole release.
+        """
+        if there is None:
+            return [], []
+        missing = [one for one in self._all if not self._is_there(there, one)]
+        others = there.keys() - self._paths
+        return missing, sorted(path for path in others if not IGNORED.fullmatch(path))
 
     def _is_there(self, there: Listing, one: Parcelled) -> bool:
         found = there.get(one.file.path)
@@ -255,13 +266,9 @@ class HubSender:
             raise changed_since(one.source, one.file, sha256, self._release.version)
         return bool(found.blob_id == git_hash(content))
 
-    def _strays(self, there: Listing) -> list[str]:
-        """What only the release before had; the Hub's own files at the root stay."""
-        return sorted(path for path in there.keys() - self._paths if not IGNORED.fullmatch(path))
-
     def _differing(self, there: Listing) -> list[str]:
-        missing = [one.file.path for one in self._missing(there, self._all)]
-        return [*missing, *self._strays(there)]
+        missing, strays = self._left(there)
+        return [*(one.file.path for one in missing), *strays]
 
     def _commit(
         self, files: Sequence[Parcelled], strays: Sequence[str] = (), parent: str | None = None

@@ -127,9 +127,7 @@ class HubServer:
 @contextmanager
 def hub_server() -> Iterator[HubServer]:
     hub = HubServer()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
-        serving.daemon_threads = True
-        serving.hub = hub  # type: ignore[attr-defined]
+    with Serving(hub) as serving:
         hub.address = f"http://127.0.0.1:{serving.server_port}"
         thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -140,14 +138,22 @@ def hub_server() -> Iterator[HubServer]:
             thread.join()
 
 
+class Serving(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, hub: HubServer) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.hub = hub
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     @property
     def hub(self) -> HubServer:
-        hub: HubServer = self.server.hub  # type: ignore[attr-defined]
-        return hub
+        assert isinstance(self.server, Serving)
+        return self.server.hub
 
     def log_message(self, *_: object) -> None:
         """Nothing on the terminal."""

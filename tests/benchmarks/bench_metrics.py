@@ -1,6 +1,6 @@
 """What the metrics of fusion cost, beside their straightforward NumPy forms, at equal values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,8 +164,8 @@ def forms_of(
     return made
 
 
-def _mean(values: object) -> float:
-    found = [float(value) for value in values]  # type: ignore[attr-defined]
+def _mean(values: Iterable[Tensor]) -> float:
+    found = [value.item() for value in values]
     return sum(found) / len(found)
 
 
