@@ -88,6 +88,7 @@ def evaluate(
     from flows.evaluate import Choices, evaluate_folders, evaluate_release
     from flows.evaluate_datasets import evaluate_dataset
     from flows.evaluate_tables import (
+        check_subjects,
         compared_lines,
         lines,
         write_comparison,
@@ -95,6 +96,7 @@ def evaluate(
     )
     from flows.progress import progress
 
+    check_subjects([str(fuser) for fuser in fusers])
     chosen = Choices(**choices, has_smoothness=smoothness)
     found = []
     with progress("scoring") as show:

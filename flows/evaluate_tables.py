@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 
 from flows.evaluate import Scored
 from flows.evaluate_pictures import write_pictures
+from model.train import WEIGHTS_NAME
 from pipeline.image_files import written_whole
+from schemas.errors import EvaluateError
 from schemas.evaluation import Comparison, Evaluation, Scores
 
 PAPER_METRICS = ("EN", "MI", "SD", "SSIM", "VIF", "flowD")
@@ -123,31 +125,54 @@ def write_comparison(found: Sequence[Scored], folder: Path) -> list[Path]:
         "scores.json": Comparison(subjects=tuple(evaluations)).model_dump_json(indent=2) + "\n",
         "table.tex": latex_table(*evaluations),
         "table.html": html_comparison(evaluations),
-        "table.csv": csv_comparison(evaluations),
     }
     for name, text in texts.items():
         with written_whole(folder / name) as partial:
             partial.write_text(text)
+    with written_whole(folder / "table.csv") as partial:
+        pa_csv.write_csv(comparison_table(evaluations), partial)
     pictures = write_pictures({subject(one.evaluation): one for one in found}, folder)
-    return [*written, *(folder / name for name in texts), *pictures]
+    return [*written, *(folder / name for name in (*texts, "table.csv")), *pictures]
 
 
 def subject(evaluation: Evaluation) -> str:
-    """The name of what was scored: a method, or a file's or folder's without its way."""
-    return Path(evaluation.settings.fused).stem or "fused"
+    """The name of what was scored."""
+    return subject_name(evaluation.settings.fused)
 
 
-def csv_comparison(evaluations: Sequence[Evaluation]) -> str:
+def subject_name(fused: str) -> str:
+    """A method, or the name of a file or folder without its way; of a run's weights, the run's."""
+    path = Path(fused)
+    return path.parent.name if path.name == WEIGHTS_NAME and path.parent.name else path.stem
+
+
+def check_subjects(fused: Sequence[str]) -> None:
+    """Refuse what would share a row's name and a folder of files.
+
+    Raises:
+        EvaluateError: names every such pair.
+    """
+    first: dict[str, str] = {}
+    problems = []
+    for one in fused:
+        if (name := subject_name(one)) in first:
+            problems.append(f"{first[name]} and {one} are both called {name}; rename one of them")
+        first.setdefault(name, one)
+    if problems:
+        raise EvaluateError("\n".join(problems))
+
+
+def comparison_table(evaluations: Sequence[Evaluation]) -> pa.Table:
     """A row per subject: the mean of every metric and the ends of its interval."""
-    names = list(evaluations[0].overall)
-    heads = ["subject", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
-    rows = []
-    for one in evaluations:
-        cells: list[object] = [subject(one)]
-        for name in names:
-            cells += [one.overall.get(name), *(one.intervals.get(name) or (None, None))]
-        rows.append(["" if cell is None else str(cell) for cell in cells])
-    return "".join(",".join(row) + "\n" for row in [heads, *rows])
+    columns: dict[str, list[float | None]] = {}
+    for name in evaluations[0].overall:
+        spans = [one.intervals.get(name) or (None, None) for one in evaluations]
+        columns[name] = [one.overall.get(name) for one in evaluations]
+        columns[f"{name}_low"], columns[f"{name}_high"] = (
+            [*ends] for ends in zip(*spans, strict=True)
+        )
+    made = {name: pa.array(values, pa.float64()) for name, values in columns.items()}
+    return pa.table({"subject": pa.array([subject(one) for one in evaluations])} | made)
 
 
 def compared_lines(evaluations: Sequence[Evaluation]) -> list[str]:

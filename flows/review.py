@@ -24,7 +24,7 @@ from pipeline.quality_concerns import clip_concerns, typical_sharpness
 from pipeline.report import PAGES as REPORT_PAGES
 from pipeline.report import templates
 from pipeline.review_catalog import run_change, run_find
-from pipeline.workspace import Workspace, load
+from pipeline.workspace import Workspace, load, load_arrays
 from schemas.catalog import Catalog, Recording, Session, load_catalog
 from schemas.errors import ReviewError, TwinbandError
 from schemas.facts import ClipFacts, RegisterFacts, ShardFacts
@@ -94,11 +94,15 @@ class Desk:
         outcomes = [one for one in built.values() if one is not None]
         usual = typical_sharpness(clip.quality for one in outcomes for clip in one.clips)
         outcome = built[recording]
+        if outcome is None or not outcome.clips:
+            return []
+        times_s = load_arrays(self.workspace.signals(recording))["infrared_times_s"].astype(float)
         found = []
-        for facts in outcome.clips if outcome is not None else ():
+        for facts in outcome.clips:
             look, _ = self.look(facts)
             _, about = open_clip(self.workspace.clip(facts.clip, facts.fingerprint))
-            start_s = about.first_infrared_frame / facts.fps
+            # by the frames' own times: between frames some may be lost
+            start_s = float(times_s[about.first_infrared_frame] - times_s[0])
             sharpness = facts.quality.visible_sharpness
             concerns = tuple(clip_concerns(facts.clip, sharpness, look, usual))
             found.append(ReviewedClip(facts, look, start_s, concerns))

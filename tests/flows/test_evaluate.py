@@ -168,6 +168,30 @@ def test_methods_and_weights_share_one_table(tmp_path: Path) -> None:
         assert (out / name / "frames.parquet").is_file()
 
 
+def test_the_weights_of_runs_are_called_after_their_runs(tmp_path: Path) -> None:
+    shelf = write_release(tmp_path, PlannedClip("dock-1", pairs=9, split="test"))
+    words: list[object] = []
+    for run_name in ("first, of May", "second"):
+        path = tmp_path / run_name / "weights.safetensors"
+        path.parent.mkdir()
+        save_checkpoint(VideoFusion(PRESETS["small"].network), path)
+        words += ["--model", path]
+
+    code, _ = run("evaluate", shelf.release, *words, "--out", tmp_path / "scores")
+
+    assert code == 0
+    rows = pa_csv.read_csv(tmp_path / "scores" / "table.csv").to_pylist()
+    assert [row["subject"] for row in rows] == ["first, of May", "second"]
+    assert (tmp_path / "scores" / "second" / "frames.parquet").is_file()
+
+
+def test_two_of_one_name_are_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    code, document = run("evaluate", tmp_path, "--model", "a/net.st", "--model", "b/net.st")
+
+    assert code == 1
+    assert "a/net.st and b/net.st are both called net" in document["error"][0]
+
+
 def test_all_methods_are_asked_for_at_once(tmp_path: Path) -> None:
     shelf = write_release(tmp_path, PlannedClip("dock-1", pairs=9, split="test"))
 

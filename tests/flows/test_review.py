@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from flows.review import Desk
 from pipeline.review_catalog import run_find
-from pipeline.workspace import Workspace, load
+from pipeline.workspace import Workspace, load, load_arrays
 from schemas.catalog import Recording
 from schemas.facts import ShardFacts
 from tests.flows.browser import DESK, LAPTOP, Visit, chromium, visiting
@@ -191,6 +192,16 @@ def test_no_page_is_wider_than_the_screen_or_asks_elsewhere(
 
     assert visit.errors == []
     assert all(url.startswith((origin, "data:")) for url in visit.asked), visit.asked
+
+
+def test_a_clip_begins_by_the_times_of_its_frames(catalog: Path, work: Path) -> None:
+    desk = Desk(catalog, Workspace(work))
+    times_s = load_arrays(desk.workspace.signals("walk"))["infrared_times_s"].astype(float)
+
+    *_, clip = desk.clips("walk", desk.opened())
+
+    first = int(clip.facts.clip.rpartition("-")[2])
+    assert clip.start_s == pytest.approx(times_s[first] - times_s[0], abs=1e-9)
 
 
 def test_nobody_else_is_let_in(catalog: Path, work: Path) -> None:
