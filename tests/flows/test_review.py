@@ -1,6 +1,7 @@
 """`twinband review` in a real browser: decisions are in the catalog at once, and builds obey."""
 
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,23 @@ from playwright.sync_api import Browser, Page, expect
 
 from flows.review import Desk
 from pipeline.review_catalog import run_find
-from pipeline.workspace import Workspace, load, load_arrays
+from pipeline.workspace import Workspace, load
 from schemas.catalog import Recording
 from schemas.facts import ShardFacts
 from tests.flows.browser import DESK, LAPTOP, Visit, chromium, visiting
 from tests.flows.conftest import Built
-from tests.flows.rig import COMMAND, Running, build, running, wait_until
+from tests.flows.rig import (
+    COMMAND,
+    FPS,
+    QUAY_FRAMES,
+    Running,
+    build,
+    harbour,
+    registered,
+    running,
+    wait_until,
+    write_catalog,
+)
 
 ADDRESS = re.compile(r"open (http://127\.0\.0\.1:\d+)(/enter\?token=\S+)")
 
@@ -194,14 +206,25 @@ def test_no_page_is_wider_than_the_screen_or_asks_elsewhere(
     assert all(url.startswith((origin, "data:")) for url in visit.asked), visit.asked
 
 
-def test_a_clip_begins_by_the_times_of_its_frames(catalog: Path, work: Path) -> None:
-    desk = Desk(catalog, Workspace(work))
-    times_s = load_arrays(desk.workspace.signals("walk"))["infrared_times_s"].astype(float)
+@pytest.mark.slow
+def test_a_clip_begins_when_its_first_frame_was_filmed_whatever_was_lost_before(
+    built: Built, tmp_path: Path
+) -> None:
+    quay = tmp_path / "footage" / "quay"
+    shutil.copytree(built.footage / "quay", quay)
+    times_s = [number / FPS + (0.2 if number >= 40 else 0) for number in range(QUAY_FRAMES)]
+    rows = "".join(f"{number},{time_s}\n" for number, time_s in enumerate(times_s))
+    (quay / "times.csv").write_text(f"frame,time_s\n{rows}")
+    clock = {"infrared": "quay/times.csv", "visible": "quay/times.csv"}
+    sessions = [harbour(registered("quay", timestamps=clock))]
+    catalog = write_catalog(tmp_path / "gap.yaml", tmp_path / "footage", sessions)
+    assert build(catalog, tmp_path / "work").code == 0
 
-    *_, clip = desk.clips("walk", desk.opened())
+    desk = Desk(catalog, Workspace(tmp_path / "work"))
+    clips = desk.clips("quay", desk.opened())
 
-    first = int(clip.facts.clip.rpartition("-")[2])
-    assert clip.start_s == pytest.approx(times_s[first] - times_s[0], abs=1e-9)
+    assert [clip.facts.clip for clip in clips] == ["quay-000000", "quay-000040"]
+    assert [clip.start_s for clip in clips] == pytest.approx([0, 40 / FPS + 0.2])
 
 
 def test_nobody_else_is_let_in(catalog: Path, work: Path) -> None:
