@@ -1,37 +1,36 @@
 """Metrics of fused frames, each as the authors' toolbox defines it (MODEL.md section 1.2).
 
-Frames are grey, (N, H, W), levels 0..255; every metric gives a number a frame, (N,). Sums are made
-in float64 unless the frames come in another floating type.
+Frames are grey, (N, H, W), levels 0..255; every metric gives a number a frame, (N,). Where a metric
+takes levels of any type, uint8 ones are worked on in float32, in which they and their differences
+are exact, and summed in float64: the values are those of float64 frames to a millionth, in a
+fraction of the time. Floating frames are worked on in their own type; float64 is the reference.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.metrics_windows import (
+    FIDELITY_SMALLEST_PX,
+    TINY,
+    moments_of,
+    similarity_of,
+    structural_similarity,
+    visual_fidelity,
+)
+
 LEVELS = 256
 
 GREY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 """MATLAB's rgb2gray, which the toolbox calls."""
 
-SIMILARITY_SIGMA_PX, SIMILARITY_REACH_PX = 1.5, 5
-"""Gaussian window of SSIM, 11 pixels wide: Wang et al., "Image quality assessment: from error
-visibility to structural similarity", IEEE TIP 2004."""
-
-FIDELITY_NOISE = 2.0
-"""Variance of the visual noise, squared grey levels: Sheikh and Bovik, "Image information and
-visual quality", IEEE TIP 2006."""
-
-FIDELITY_WINDOWS = (17, 9, 5, 3)
-"""Width of the Gaussian window of each scale; its sigma is a fifth of that."""
-
-FIDELITY_SMALLEST_PX = 41
-"""A shorter side leaves the coarsest scale without a whole window."""
-
-TINY = 1e-10
-"""Below this a variance counts as none (the toolbox's own figure)."""
+BLOCK = 256
+"""So many products of two levels, up to 255 each, float32 adds up without rounding: the sum stays
+below 2**24."""
 
 EDGE_STRENGTH, EDGE_ANGLE = (0.9994, -15.0, 0.5), (0.9879, -22.0, 0.8)
 """Height, slope and middle of the two sigmoids of Qabf: Xydeas and Petrovic, "Objective image
@@ -73,7 +72,7 @@ def fusion_metrics(fused: Tensor, infrared: Tensor, visible: Tensor) -> dict[str
     sources = (infrared, visible)
     levels = fused.double()
     others = [source.double() for source in sources]
-    similar = [_moments(levels, other) for other in others]
+    similar = [moments_of(levels, other) for other in others]
     fidelity = [visual_fidelity(levels, other) for other in others]
     joint = [_joint_counts(fused, source) for source in sources]
     marginals = [entropy(fused), *(entropy(source) for source in sources)]
@@ -83,17 +82,16 @@ def fusion_metrics(fused: Tensor, infrared: Tensor, visible: Tensor) -> dict[str
         "MI": bits,
         "MI_nats": bits * math.log(2),
         "MI_matlab": _information_of([_saturated(counts) for counts in joint], marginals),
-        "SD": deviation(levels),
+        "SD": deviation(fused),
         "SSIM": _mean([similarity_of(each, 255.0) for each in similar]),
         "SSIM_L1": _mean([similarity_of(each, 1.0) for each in similar]),
         "VIF": fidelity[0] + fidelity[1],
         "VIF_mean": _mean(fidelity),
-        "AG": average_gradient(levels),
-        "SF": spatial_frequency(levels),
-        "CC": _mean([correlation(levels, other) for other in others]),
-        "SCD": correlation(levels - others[1], others[0])
-        + correlation(levels - others[0], others[1]),
-        "Qabf": edge_preservation(levels, others),
+        "AG": average_gradient(fused),
+        "SF": spatial_frequency(fused),
+        "CC": _mean([correlation(fused, source) for source in sources]),
+        "SCD": difference_correlation(fused, sources),
+        "Qabf": edge_preservation(fused, sources),
     }
 
 
@@ -141,7 +139,7 @@ def entropy(frames: Tensor, *, unit: Literal["bits", "nats"] = "bits") -> Tensor
         frames: uint8, (N, H, W).
         unit: of the result.
     """
-    return _entropy(_counts(frames.flatten(1).long(), LEVELS), unit)
+    return _entropy(_counts(frames.flatten(1), LEVELS), unit)
 
 
 def mutual_information(
@@ -168,7 +166,7 @@ def mutual_information(
 
 def _joint_counts(fused: Tensor, source: Tensor) -> Tensor:
     """How often each pair of levels occurs, (N, source levels, fused levels)."""
-    places = source.flatten(1).long() * LEVELS + fused.flatten(1).long()
+    places = source.flatten(1).int() * LEVELS + fused.flatten(1)
     return _counts(places, LEVELS * LEVELS).view(-1, LEVELS, LEVELS)
 
 
@@ -199,9 +197,7 @@ def _information_of(joint: list[Tensor], marginals: list[Tensor]) -> Tensor:
 
 def _counts(places: Tensor, bins: int) -> Tensor:
     """How often each of `bins` places occurs in each row of (N, P)."""
-    offsets = torch.arange(len(places), device=places.device)[:, None] * bins
-    tally = torch.bincount((places + offsets).flatten(), minlength=len(places) * bins)
-    return tally.view(len(places), bins)
+    return torch.stack([torch.bincount(row, minlength=bins) for row in places])
 
 
 def _entropy(counts: Tensor, unit: str) -> Tensor:
@@ -209,23 +205,92 @@ def _entropy(counts: Tensor, unit: str) -> Tensor:
     return torch.xlogy(share, 1 / share).nansum(1) / (math.log(2) if unit == "bits" else 1.0)
 
 
+def _worked(frames: Tensor) -> Tensor:
+    """Levels as they are worked on: uint8 ones in float32, others as they are."""
+    return frames if frames.is_floating_point() else frames.float()
+
+
+def _total(frames: Tensor) -> Tensor:
+    """Sum over the pixels of (N, rows, pixels), each row in its own type, rows in float64.
+
+    Of blocks of whole levels, and of products of two, it is exact.
+    """
+    return frames.sum(2).sum(1, dtype=torch.float64)
+
+
 def deviation(frames: Tensor) -> Tensor:
-    """SD: standard deviation of all pixels, grey levels."""
-    return frames.flatten(1).std(1, correction=0)
+    """SD: standard deviation of all pixels, grey levels.
+
+    Args:
+        frames: (N, H, W), levels of any type.
+    """
+    blocks, pixels = _blocks(frames), math.prod(frames.shape[1:])
+    return _spread(blocks, _total(blocks), pixels).sqrt_().div_(pixels)
+
+
+def _spread(blocks: Tensor, total: Tensor, pixels: int) -> Tensor:
+    """Variance times the square of the number of pixels; squares the blocks in place."""
+    squares = _total(blocks.square_()).mul_(pixels)
+    return squares.addcmul_(total, total, value=-1).relu_()
+
+
+def _blocks(frames: Tensor) -> Tensor:
+    """A copy of the levels in the type they are worked on, (N, blocks, pixels of one)."""
+    levels = _worked(frames)
+    levels = levels.clone() if levels is frames else levels
+    if short := -math.prod(frames.shape[1:]) % BLOCK:
+        levels = functional.pad(levels.flatten(1), (0, short))
+    return levels.reshape(len(frames), -1, BLOCK)
 
 
 def average_gradient(frames: Tensor) -> Tensor:
-    """AG: mean length of the gradient, by central differences, grey levels a pixel."""
-    down, across = torch.gradient(frames, dim=(1, 2))
+    """AG: mean length of the gradient, by central differences, grey levels a pixel.
+
+    At the border the difference is that to the only neighbour.
+
+    Args:
+        frames: (N, H, W), levels of any type.
+    """
+    levels = _worked(frames)
     height, width = frames.shape[1:]
-    lengths = ((across**2 + down**2) / 2).sqrt()
-    return lengths.sum((1, 2)) / ((height - 1) * (width - 1))
+    squares = _doubled_gradient(levels, 2).square_()
+    down = _doubled_gradient(levels, 1)
+    lengths = squares.addcmul_(down, down)
+    return _total(_root_of(lengths)) / (math.sqrt(8) * (height - 1) * (width - 1))
+
+
+def _doubled_gradient(levels: Tensor, dim: int) -> Tensor:
+    """Twice the central difference along one dimension, whole for whole levels."""
+    size = levels.shape[dim]
+    made = torch.empty_like(levels)
+    torch.sub(
+        levels.narrow(dim, 2, size - 2),
+        levels.narrow(dim, 0, size - 2),
+        out=made.narrow(dim, 1, size - 2),
+    )
+    for place, low in ((0, 0), (size - 1, size - 2)):
+        step = levels.narrow(dim, low + 1, 1) - levels.narrow(dim, low, 1)
+        made.narrow(dim, place, 1).copy_(2 * step)
+    return made
+
+
+def _root_of(squares: Tensor) -> Tensor:
+    """Square root in place, not by `sqrt`: MKL's takes ten times as long where it meets a 0."""
+    return squares.mul_((squares + 1e-30).rsqrt_())
 
 
 def spatial_frequency(frames: Tensor) -> Tensor:
-    """SF: root mean square of the steps from pixel to pixel along rows and columns."""
-    across, down = frames.diff(dim=2), frames.diff(dim=1)
-    return ((across**2).mean((1, 2)) + (down**2).mean((1, 2))).sqrt()
+    """SF: root mean square of the steps from pixel to pixel along rows and columns.
+
+    Args:
+        frames: (N, H, W), levels of any type.
+    """
+    levels = _worked(frames)
+    height, width = frames.shape[1:]
+    across = functional.mse_loss(levels[:, :, 1:], levels[:, :, :-1], reduction="none")
+    down = functional.mse_loss(levels[:, 1:], levels[:, :-1], reduction="none")
+    means = _total(across) / (height * (width - 1)) + _total(down) / ((height - 1) * width)
+    return means.sqrt()
 
 
 def correlation(frames: Tensor, others: Tensor) -> Tensor:
@@ -233,11 +298,31 @@ def correlation(frames: Tensor, others: Tensor) -> Tensor:
 
     CC is its mean over both sources; the toolbox centres the second source by the first one's mean,
     which is not done here.
+
+    Args:
+        frames: (N, H, W), levels of any type.
+        others: the same.
     """
-    one = frames.flatten(1) - frames.flatten(1).mean(1, keepdim=True)
-    other = others.flatten(1) - others.flatten(1).mean(1, keepdim=True)
-    product = ((one**2).sum(1) * (other**2).sum(1)).sqrt()
-    return torch.where(product > TINY, (one * other).sum(1) / product.clamp(min=TINY), 0.0)
+    one, other, pixels = _blocks(frames), _blocks(others), math.prod(frames.shape[1:])
+    sums = _total(one), _total(other)
+    shared = pixels * _total(one * other) - sums[0] * sums[1]
+    product = (_spread(one, sums[0], pixels) * _spread(other, sums[1], pixels)).sqrt()
+    least = TINY * pixels**2
+    return torch.where(product > least, shared / product.clamp(min=least), 0.0)
+
+
+def difference_correlation(fused: Tensor, sources: tuple[Tensor, Tensor]) -> Tensor:
+    """SCD: how each source correlates with what the fused frame has beyond the other; -2 to 2.
+
+    Aslantas and Bendes, "A new image quality metric for image fusion: the sum of the correlations
+    of differences", AEU 2015.
+
+    Args:
+        fused: (N, H, W), levels of any type.
+        sources: two of the same.
+    """
+    levels, one, other = (_worked(frames) for frames in (fused, *sources))
+    return correlation(levels - other, one) + correlation(levels - one, other)
 
 
 def peak_signal_to_noise(frames: Tensor, others: Tensor) -> Tensor:
@@ -246,145 +331,43 @@ def peak_signal_to_noise(frames: Tensor, others: Tensor) -> Tensor:
     return 10 * torch.log10(255.0**2 / error)
 
 
-def structural_similarity(
-    frames: Tensor, others: Tensor, *, dynamic_range: float = 255.0
-) -> Tensor:
-    """SSIM, mean over all pixels, borders repeated.
-
-    Args:
-        frames: floating, (N, H, W), levels 0..255.
-        others: the same.
-        dynamic_range: L of its constants. The toolbox calls MATLAB's ssim on doubles of 0..255
-            without one, which means 1; 255 is what the paper's figures agree with.
-    """
-    return similarity_of(_moments(frames, others), dynamic_range)
-
-
-def _moments(frames: Tensor, others: Tensor) -> tuple[Tensor, ...]:
-    """Means, variances and covariance in the window of SSIM."""
-    window = _gaussian(2 * SIMILARITY_REACH_PX + 1, SIMILARITY_SIGMA_PX)
-    centre = 127.5  # about which the squares below lose fewer digits
-    one, other = frames - centre, others - centre
-    fields = torch.stack([one, other, one * one, other * other, one * other])
-    padded = functional.pad(fields, (SIMILARITY_REACH_PX,) * 4, mode="replicate")
-    mean, other_mean, square, other_square, product = _filtered(padded, window)
-    return (
-        mean + centre,
-        other_mean + centre,
-        square - mean**2,
-        other_square - other_mean**2,
-        product - mean * other_mean,
-    )
-
-
-def similarity_of(moments: tuple[Tensor, ...], dynamic_range: float) -> Tensor:
-    """SSIM from what its windows found, mean over all pixels."""
-    mean, other_mean, variance, other_variance, covariance = moments
-    brightness, contrast = (0.01 * dynamic_range) ** 2, (0.03 * dynamic_range) ** 2
-    above = (2 * mean * other_mean + brightness) * (2 * covariance + contrast)
-    below = (mean**2 + other_mean**2 + brightness) * (variance + other_variance + contrast)
-    return (above / below).mean((1, 2))
-
-
-def visual_fidelity(frames: Tensor, reference: Tensor) -> Tensor:
-    """VIF in the pixel domain, four scales: the share of the reference's information that is left.
-
-    0 for a constant reference, of which nothing can be left. VIF of a fused frame is the sum of
-    this over both sources, each in turn the reference.
-
-    Args:
-        frames: floating, (N, H, W), at least 41 pixels a side.
-        reference: the same.
-    """
-    kept = frames.new_zeros(len(frames))
-    whole = torch.zeros_like(kept)
-    for scale, width in enumerate(FIDELITY_WINDOWS):
-        window = _gaussian(width, width / 5)
-        if scale:
-            reference, frames = (
-                _filtered(each, window)[:, ::2, ::2] for each in (reference, frames)
-            )
-        information, before = _information(frames, reference, window)
-        kept += information
-        whole += before
-    return torch.where(whole > TINY, kept / whole.clamp(min=TINY), 0.0)
-
-
-def _information(frames: Tensor, reference: Tensor, window: list[float]) -> tuple[Tensor, Tensor]:
-    """What is left and what there was of the reference's information at one scale."""
-    fields = [reference, frames, reference**2, frames**2, reference * frames]
-    mean, other_mean, square, other_square, product = _filtered(torch.stack(fields), window)
-    variance = (square - mean**2).clamp(min=0)
-    other_variance = (other_square - other_mean**2).clamp(min=0)
-    covariance = product - mean * other_mean
-    gain = covariance / (variance + TINY)
-    noise = other_variance - gain * covariance
-    is_flat = variance < TINY
-    gain, noise = gain.masked_fill(is_flat, 0), torch.where(is_flat, other_variance, noise)
-    variance = variance.masked_fill(is_flat, 0)
-    is_flat = other_variance < TINY
-    gain, noise = gain.masked_fill(is_flat, 0), noise.masked_fill(is_flat, 0)
-    is_against = gain < 0
-    noise = torch.where(is_against, other_variance, noise).clamp(min=TINY)
-    gain = gain.masked_fill(is_against, 0)
-    kept = torch.log1p(gain**2 * variance / (noise + FIDELITY_NOISE)).sum((1, 2))
-    return kept, torch.log1p(variance / FIDELITY_NOISE).sum((1, 2))
-
-
-def edge_preservation(frames: Tensor, sources: list[Tensor]) -> Tensor:
+def edge_preservation(frames: Tensor, sources: Sequence[Tensor]) -> Tensor:
     """Qabf: how well strength and direction of the sources' edges are kept, 0 to 1.
 
     Where two strengths are equal the toolbox takes the strength itself for their ratio, and beyond
     the border it sees black, whose edge counts; so does this. 0 where no source has an edge.
 
     Args:
-        frames: floating, (N, H, W).
+        frames: (N, H, W), levels of any type.
         sources: any number of the same.
     """
-    strength, angle = _edges(frames)
-    kept = frames.new_zeros(len(frames))
+    strength, angle = _edges(_worked(frames))
+    kept = torch.zeros(len(frames), dtype=torch.float64, device=frames.device)
     whole = torch.zeros_like(kept)
     for source in sources:
-        other, other_angle = _edges(source)
+        other, other_angle = _edges(_worked(source))
         weaker, stronger = torch.minimum(other, strength), torch.maximum(other, strength)
-        ratio = torch.where(other == strength, strength, weaker / stronger.clamp(min=TINY))
-        likeness = 1 - (other_angle - angle).abs() / (math.pi / 2)
-        quality = _sigmoid(ratio, EDGE_STRENGTH) * _sigmoid(likeness, EDGE_ANGLE)
-        kept += (quality * other).sum((1, 2))
-        whole += other.sum((1, 2))
+        ratio = weaker.div_(stronger.clamp_(min=TINY))
+        ratio = torch.where(other == strength, strength, ratio)
+        likeness = other_angle.sub_(angle).abs_().mul_(-2 / math.pi).add_(1)
+        quality = _sigmoid(ratio, EDGE_STRENGTH).mul_(_sigmoid(likeness, EDGE_ANGLE))
+        kept += _total(quality.mul_(other))
+        whole += _total(other)
     return torch.where(whole > TINY, kept / whole.clamp(min=TINY), 0.0)
 
 
 def _edges(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Strength and direction of Sobel's gradient; zeros beyond the border."""
     padded = functional.pad(frames, (1, 1, 1, 1))
-    smooth_down = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    smooth_across = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    smooth_down = torch.add(padded[:, :-2], padded[:, 1:-1], alpha=2).add_(padded[:, 2:])
+    smooth_across = torch.add(padded[..., :-2], padded[..., 1:-1], alpha=2).add_(padded[..., 2:])
     across = smooth_down[..., 2:] - smooth_down[..., :-2]
     down = smooth_across[:, :-2] - smooth_across[:, 2:]
-    upright = torch.full_like(across, math.pi / 2)
-    angle = torch.where(across == 0, upright, torch.atan(down / across))
-    return torch.hypot(across, down), angle
+    angle = torch.where(across == 0, math.pi / 2, torch.atan_(down / across))
+    return _root_of(across.square_().addcmul_(down, down)), angle
 
 
 def _sigmoid(values: Tensor, shape: tuple[float, float, float]) -> Tensor:
+    """In place of the values."""
     height, slope, middle = shape
-    return height / (1 + torch.exp(slope * (values - middle)))
-
-
-def _gaussian(width: int, sigma_px: float) -> list[float]:
-    """Weights of a sampled Gaussian that add up to 1."""
-    distances = [place - (width - 1) / 2 for place in range(width)]
-    heights = [math.exp(-0.5 * (distance / sigma_px) ** 2) for distance in distances]
-    return [height / sum(heights) for height in heights]
-
-
-def _filtered(images: Tensor, weights: list[float]) -> Tensor:
-    """Images (..., H, W) filtered along both axes, where the whole window lies inside."""
-    for axis in (-1, -2):
-        size = images.shape[axis] - len(weights) + 1
-        made = images.narrow(axis, 0, size) * weights[0]
-        for place, weight in enumerate(weights[1:], 1):
-            made.add_(images.narrow(axis, place, size), alpha=weight)
-        images = made
-    return images
+    return values.sub_(middle).mul_(slope).exp_().add_(1).reciprocal_().mul_(height)

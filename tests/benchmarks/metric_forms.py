@@ -1,4 +1,7 @@
-"""The metrics of fusion as one writes them down in NumPy, frame by frame, to measure against."""
+"""The metrics of fusion as one writes them down in NumPy, frame by frame, to measure against.
+
+All take grey levels, uint8 (H, W), but for flowD.
+"""
 
 import math
 
@@ -27,7 +30,7 @@ def mutual_information(fused: Levels, sources: tuple[Levels, Levels]) -> float:
     return total
 
 
-def deviation(fused: Floats) -> float:
+def deviation(fused: Levels) -> float:
     return float(fused.std())
 
 
@@ -44,9 +47,9 @@ def gaussian(width: int, sigma_px: float) -> Floats:
     return np.asarray(window / window.sum(), np.float64)
 
 
-def structural_similarity(fused: Floats, source: Floats) -> float:
+def structural_similarity(fused: Levels, source: Levels) -> float:
     window = gaussian(11, 1.5)
-    one, other = (np.pad(each, 5, mode="edge") for each in (fused, source))
+    one, other = (np.pad(each.astype(np.float64), 5, mode="edge") for each in (fused, source))
     mean, other_mean = filtered(one, window), filtered(other, window)
     variance = filtered(one**2, window) - mean**2
     other_variance = filtered(other**2, window) - other_mean**2
@@ -57,7 +60,8 @@ def structural_similarity(fused: Floats, source: Floats) -> float:
     return float((above / below).mean())
 
 
-def visual_fidelity(fused: Floats, reference: Floats) -> float:
+def visual_fidelity(fused_levels: Levels, reference_levels: Levels) -> float:
+    fused, reference = fused_levels.astype(np.float64), reference_levels.astype(np.float64)
     kept = whole = 0.0
     for scale in range(1, 5):
         width = 2 ** (5 - scale) + 1
@@ -83,22 +87,29 @@ def visual_fidelity(fused: Floats, reference: Floats) -> float:
     return kept / whole
 
 
-def average_gradient(fused: Floats) -> float:
-    down, across = np.gradient(fused)
+def average_gradient(fused: Levels) -> float:
+    down, across = np.gradient(fused.astype(np.float64))
     height, width = fused.shape
     return float(np.sqrt((across**2 + down**2) / 2).sum() / ((height - 1) * (width - 1)))
 
 
-def spatial_frequency(fused: Floats) -> float:
-    across, down = np.diff(fused, axis=1), np.diff(fused, axis=0)
+def spatial_frequency(fused: Levels) -> float:
+    levels = fused.astype(np.float64)
+    across, down = np.diff(levels, axis=1), np.diff(levels, axis=0)
     return math.sqrt((across**2).mean() + (down**2).mean())
 
 
-def correlation(one: Floats, other: Floats) -> float:
+def correlation(one: Levels | Floats, other: Levels) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
-def edge_preservation(fused: Floats, sources: tuple[Floats, Floats]) -> float:
+def difference_correlation(fused: Levels, sources: tuple[Levels, Levels]) -> float:
+    one, other = sources
+    levels = fused.astype(np.float64)
+    return correlation(levels - other, one) + correlation(levels - one, other)
+
+
+def edge_preservation(fused: Levels, sources: tuple[Levels, Levels]) -> float:
     strength, angle = _edges(fused)
     kept = whole = 0.0
     for source in sources:
@@ -113,14 +124,14 @@ def edge_preservation(fused: Floats, sources: tuple[Floats, Floats]) -> float:
     return kept / whole
 
 
-def _edges(image: Floats) -> tuple[Floats, Floats]:
-    padded = np.pad(image, 1)
+def _edges(image: Levels) -> tuple[Floats, Floats]:
+    padded = np.pad(image.astype(np.float64), 1)
     across = filtered(padded, np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]))
     down = filtered(padded, np.array([[1.0, 2, 1], [0, 0, 0], [-1, -2, -1]]))
     angle = np.full_like(across, math.pi / 2)
     np.divide(down, across, out=angle, where=across != 0)
     angle[across != 0] = np.arctan(angle[across != 0])
-    return np.hypot(across, down), angle
+    return np.sqrt(across**2 + down**2), angle
 
 
 def warped_distance(before: Floats, after: Floats, flow: Floats) -> float:

@@ -14,6 +14,7 @@ from model.metrics import (
     average_gradient,
     correlation,
     deviation,
+    difference_correlation,
     edge_preservation,
     entropy,
     fusion_metrics,
@@ -21,9 +22,8 @@ from model.metrics import (
     mutual_information,
     restoration_metrics,
     spatial_frequency,
-    structural_similarity,
-    visual_fidelity,
 )
+from model.metrics_windows import structural_similarity, visual_fidelity
 from pipeline.image_files import read_image
 
 Grey = NDArray[np.uint8]
@@ -165,6 +165,32 @@ def test_edges_that_are_kept_score_higher_than_edges_that_are_not() -> None:
     assert (foreign < kept).all()
     assert (edge_preservation(black, [source]) < 0.01).all()
     assert edge_preservation(source, [black]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        deviation,
+        average_gradient,
+        spatial_frequency,
+        lambda frames: correlation(frames, torch.flip(frames, [2])),
+        lambda frames: difference_correlation(
+            frames, (torch.flip(frames, [1]), torch.flip(frames, [2]))
+        ),
+        lambda frames: edge_preservation(
+            frames, [torch.flip(frames, [1]), torch.flip(frames, [2])]
+        ),
+    ],
+)
+def test_whole_levels_score_as_the_float64_reference(metric: Callable[[Tensor], Tensor]) -> None:
+    frames = noise(11, 3, 96, 128)
+
+    found = metric(frames)
+
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, metric(frames.double()), rtol=1e-7, atol=1e-7)
+    # one frame does not know of the others
+    torch.testing.assert_close(found[1:2], metric(frames[1:2]), rtol=1e-9, atol=1e-9)
 
 
 def test_colours_become_grey_as_matlab_rounds_them() -> None:
