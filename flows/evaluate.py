@@ -1,19 +1,23 @@
-"""Scoring fused videos: those of folders, or what a method makes of a release's clips."""
+"""Scoring what methods and networks make of a release's clips."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from flows.optical_flow import FlowMethod, optical_flow
+from flows.evaluate_views import ClipViews, Follow, detections_of
+from flows.optical_flow import FlowMethod, flow_name, optical_flow
 from flows.progress import Show, silence
 from flows.release import release_folder
+from flows.torchvision_parts import import_part
 from model.baselines import Method, fuse_classically
 from model.checkpoint import load_checkpoint
 from model.clips import Placement, read_band
@@ -30,26 +34,33 @@ from model.fuse import Pair as FusingPair
 from model.fuse import fuse_stream
 from model.metrics_flow import Direction
 from model.network import VideoFusion
-from model.places import is_address
+from model.places import Place, is_address
 from model.releases import open_release
 from model.stores import OpenClip, open_clip
-from pipeline.image_files import FRAME_NAME
-from pipeline.video_files import probe, read_frames
 from schemas.catalog import Split
 from schemas.errors import EvaluateError
 from schemas.evaluation import (
     DEFINITIONS,
     ClipScores,
+    DetectedStream,
     Evaluation,
     EvaluationSettings,
     Scores,
     Sources,
     Stretch,
 )
+from schemas.release import ReleaseClip
 from schemas.store import CHUNK_PAIRS
 from schemas.training import Precision
 
-VIDEO_ENDINGS = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
+QUIET_ULTRALYTICS = {
+    "ULTRALYTICS_SAFE_LOAD": "1",
+    "YOLO_AUTOINSTALL": "0",
+    "YOLO_OFFLINE": "1",
+    "YOLO_VERBOSE": "0",
+}
+"""Its settings, read where it is imported: weights run no code of theirs, nothing is installed or
+fetched, and the terminal is ours."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +68,29 @@ class Choices:
     """How fused videos are scored."""
 
     flow: FlowMethod = "dis"
+    flow_weights: Path | None = None
+    """Of RAFT."""
     direction: Direction = "backward"
     sources: Sources = "clean"
     has_smoothness: bool = False
     stretch: Stretch = "none"
     precision: Precision = "float32"
+    detector: Path | None = None
+    """Whose objects are followed in both sources and in the fused frames."""
 
-    @property
     def scoring(self) -> Scoring:
-        """The same for the model's functions."""
-        return Scoring(optical_flow(self.flow), self.direction, self.has_smoothness)
+        """The same for the model's functions; reads the weights of the flow."""
+        flow = optical_flow(self.flow, self.flow_weights)
+        return Scoring(flow, self.direction, self.has_smoothness)
+
+    def follow(self) -> Follow | None:
+        """What follows objects, where a detector is given, which is read."""
+        if self.detector is None:
+            return None
+        os.environ.update(QUIET_ULTRALYTICS)
+        part = import_part("flows.object_tracking", option="--detect", extra="detect")
+        follower = part.Follower(self.detector, get_args(DetectedStream))
+        return lambda stream, frame, first: follower.follow(stream, frame, is_first=first)
 
 
 @dataclass(frozen=True)
@@ -76,66 +100,8 @@ class Scored:
     evaluation: Evaluation
     rows: Mapping[str, list[Scores]] = field(repr=False)
     """By clip, in the order of the frames."""
-    views: Mapping[str, "ClipViews"] = field(default_factory=dict, repr=False)
+    views: Mapping[str, ClipViews] = field(default_factory=dict, repr=False)
     """By clip: what pictures are made of."""
-
-
-@dataclass
-class ClipViews:
-    """Of a clip: one column of every fused frame, and the frame in its middle."""
-
-    pairs: int
-    columns: list[NDArray[np.uint8]] = field(default_factory=list)
-    """RGB, (H, 3) each."""
-    middle: ScoredFrame | None = None
-
-    def add(self, frame: ScoredFrame) -> ScoredFrame:
-        """Look at the next frame and pass it on."""
-        if len(self.columns) == self.pairs // 2:
-            self.middle = frame
-        column = frame.fused[:, :, frame.fused.shape[-1] // 2]
-        self.columns.append(column.T.contiguous().numpy())
-        return frame
-
-
-@dataclass(frozen=True)
-class _Video:
-    """Three streams of one clip."""
-
-    clip: str
-    frames: int
-    paths: dict[str, Path]
-
-
-def evaluate_folders(paths: Mapping[str, Path], choices: Choices, report: Show = silence) -> Scored:
-    """Score fused videos that lie in a folder against their sources.
-
-    Each path is a video, a folder of numbered frames, or a folder of such by clip; the clips of all
-    three must have the same names, and a single one may have any.
-
-    Args:
-        paths: of the three streams, `fused`, `infrared` and `visible`.
-        choices: how.
-        report: told of every frame.
-
-    Raises:
-        EvaluateError: names, counts or sizes do not fit, every problem at once, or frames cannot be
-            scored.
-        VideoError: a file cannot be read.
-    """
-    videos = _videos(paths)
-    total, done = sum(video.frames for video in videos), 0
-    rows: dict[str, list[Scores]] = {}
-    views = {video.clip: ClipViews(video.frames) for video in videos}
-    for video in videos:
-        rows[video.clip] = []
-        frames = map(views[video.clip].add, _frames(video))
-        for scores in scored_frames(frames, video.clip, choices.scoring):
-            rows[video.clip].append(scores)
-            done += 1
-            report(done, total, video.clip)
-    clips = [clip_scores(clip, found) for clip, found in rows.items()]
-    return Scored(evaluation_of(str(paths["fused"]), choices, clips, rows), rows, views)
 
 
 def evaluate_release(
@@ -162,28 +128,75 @@ def evaluate_release(
         CheckpointError: the checkpoint is none.
         ReleaseError, StoreError: the release or a clip cannot be read.
     """
+    chosen = choose(release, root, split)
+    fused = fusing(fuser, choices)
+    return score_clips(str(fuser), chosen, lambda _: fused, choices, report)
+
+
+@dataclass(frozen=True)
+class ChosenClips:
+    """Clips of a release."""
+
+    place: Place
+    clips: tuple[ReleaseClip, ...]
+
+
+def choose(release: str, root: Path, split: Split) -> ChosenClips:
+    """The clips of one split.
+
+    Args:
+        release: a version of the workspace, a folder with a release.json, or an address.
+        root: the workspace's folder.
+        split: whose clips.
+
+    Raises:
+        EvaluateError: the split has no clip.
+        ReleaseError: the release cannot be read.
+    """
     opened, place = open_release(release if is_address(release) else release_folder(release, root))
-    chosen = [clip for clip in opened.clips if clip.split == split]
+    chosen = tuple(clip for clip in opened.clips if clip.split == split)
     if not chosen:
         raise EvaluateError(
             f"release {opened.version} has no clip in the split {split}; "
             f"choose one of {', '.join(opened.split_counts())}"
         )
-    fused = fusing(fuser, choices)
-    total, done = sum(clip.pairs for clip in chosen), 0
+    return ChosenClips(place, chosen)
+
+
+def score_clips(
+    name: str,
+    chosen: ChosenClips,
+    fused_by: Callable[[str], "Fuser"],
+    choices: Choices,
+    report: Show = silence,
+) -> Scored:
+    """Score what becomes of the pairs of clips.
+
+    Args:
+        name: what is scored.
+        chosen: the clips.
+        fused_by: what fuses the pairs of the clip of that name.
+        choices: how.
+        report: told of every frame.
+
+    Raises:
+        EvaluateError: a frame cannot be scored.
+        StoreError: a clip cannot be read.
+    """
+    scoring, follow = choices.scoring(), choices.follow()
+    total, done = sum(clip.pairs for clip in chosen.clips), 0
     rows: dict[str, list[Scores]] = {}
-    views = {clip.clip: ClipViews(clip.pairs) for clip in chosen}
-    clips = []
-    for clip in chosen:
-        made = fused(pairs_of(open_clip(place, clip), clip.pairs))
+    views = {clip.clip: ClipViews(clip.pairs, follow) for clip in chosen.clips}
+    for clip in chosen.clips:
+        made = fused_by(clip.clip)(pairs_of(open_clip(chosen.place, clip), clip.pairs))
         frames = (views[clip.clip].add(_instant(*each, choices.sources)) for each in made)
         rows[clip.clip] = []
-        for scores in scored_frames(frames, clip.clip, choices.scoring):
+        for scores in scored_frames(frames, clip.clip, scoring):
             rows[clip.clip].append(scores)
             done += 1
             report(done, total, clip.clip)
-        clips.append(clip_scores(clip.clip, rows[clip.clip], clip.tags))
-    return Scored(evaluation_of(str(fuser), choices, clips, rows), rows, views)
+    tags = {clip.clip: clip.tags for clip in chosen.clips}
+    return scored(name, choices, rows, views, tags)
 
 
 @dataclass(frozen=True)
@@ -207,8 +220,9 @@ def pairs_of(clip: OpenClip, pairs: int) -> Iterator[DegradedPair]:
             )
 
 
-FusedPair = tuple[Tensor, Bands, DegradedPair]
-"""A fused frame, uint8 RGB (3, H, W), the restored bands, and the pair that they are made of."""
+FusedPair = tuple[Tensor, Bands | None, DegradedPair]
+"""A fused frame, uint8 RGB (3, H, W), the restored bands where known, and the pair that they are
+made of."""
 
 Fuser = Callable[[Iterator[DegradedPair]], Iterator[FusedPair]]
 
@@ -262,7 +276,9 @@ def _by_network(
         yield tensor_of(made.fused), restored, pair
 
 
-def _instant(fused: Tensor, restored: Bands, pair: DegradedPair, sources: Sources) -> ScoredFrame:
+def _instant(
+    fused: Tensor, restored: Bands | None, pair: DegradedPair, sources: Sources
+) -> ScoredFrame:
     compared = pair.clean if sources == "clean" else pair.degraded
     return ScoredFrame(fused, compared.infrared, compared.visible, restored, pair.clean)
 
@@ -275,97 +291,51 @@ def scored_frames(frames: Iterator[ScoredFrame], clip: str, scoring: Scoring) ->
         raise EvaluateError(f"{clip}: {error}") from error
 
 
-def evaluation_of(
-    fused: str, choices: Choices, clips: list[ClipScores], rows: Mapping[str, list[Scores]]
-) -> Evaluation:
-    """What the scores of all frames come to."""
+def scored(
+    fused: str,
+    choices: Choices,
+    rows: Mapping[str, list[Scores]],
+    views: Mapping[str, ClipViews],
+    tags: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Scored:
+    """What the scores and views of all frames come to.
+
+    Args:
+        fused: what was scored.
+        choices: how.
+        rows: by clip.
+        views: likewise.
+        tags: of clips that have some.
+    """
     overall = mean_scores([row for found in rows.values() for row in found])
-    return Evaluation(
+    clips = tuple(
+        ClipScores(
+            clip=clip,
+            frames=len(found),
+            tags=tags.get(clip, ()),
+            scores=mean_scores(found),
+            detections=views[clip].detections(),
+        )
+        for clip, found in rows.items()
+    )
+    evaluation = Evaluation(
         overall=overall,
         intervals=intervals(rows),
         settings=EvaluationSettings(
             fused=fused,
             sources=choices.sources,
-            flow=choices.flow,
+            flow=flow_name(choices.flow, choices.flow_weights),
             direction=choices.direction,
             stretch=choices.stretch,
             precision=choices.precision,
+            detector=choices.detector.name if choices.detector else None,
             metrics={name: DEFINITIONS[name] for name in overall},
         ),
-        clips=tuple(clips),
+        clips=clips,
         tags=by_tag(clips, rows),
+        detections=detections_of(views.values()),
     )
-
-
-def clip_scores(clip: str, rows: list[Scores], tags: tuple[str, ...] = ()) -> ClipScores:
-    """The means of one clip."""
-    return ClipScores(clip=clip, frames=len(rows), tags=tags, scores=mean_scores(rows))
-
-
-def _videos(paths: Mapping[str, Path]) -> list[_Video]:
-    """The clips of all three streams; every problem at once."""
-    found = {stream: _clips_of(path) for stream, path in paths.items()}
-    if all(len(clips) == 1 for clips in found.values()):
-        (name,) = found["fused"]
-        found = {stream: {name: next(iter(clips.values()))} for stream, clips in found.items()}
-    names = sorted(set().union(*found.values()))
-    problems = [
-        f"{paths[stream]} has no {name}, which another stream has; add or remove it"
-        for name in names
-        for stream, clips in found.items()
-        if name not in clips
-    ]
-    videos = []
-    for name in names:
-        here = {stream: clips[name] for stream, clips in found.items() if name in clips}
-        known = {stream: probe(path) for stream, path in here.items()}
-        shapes = {
-            stream: f"{len(each.times_s)} frames of {each.width}x{each.height}"
-            for stream, each in known.items()
-        }
-        if len(set(shapes.values())) > 1:
-            shown = ", ".join(f"{here[stream]} has {shape}" for stream, shape in shapes.items())
-            problems.append(f"{shown}; they must be of the same instants and size")
-        videos.append(_Video(name, len(next(iter(known.values())).times_s), here))
-    if problems:
-        raise EvaluateError("\n".join(problems))
-    return videos
-
-
-def _clips_of(path: Path) -> dict[str, Path]:
-    """Videos by the name of their clip: `path` itself, or what lies in it."""
-    if not path.exists():
-        raise EvaluateError(f"{path}: does not exist; check the path")
-    if not path.is_dir() or any(FRAME_NAME.fullmatch(inner.name) for inner in path.iterdir()):
-        return {path.stem: path}
-    inner = {
-        each.stem: each
-        for each in sorted(path.iterdir())
-        if not each.name.startswith(".") and (each.is_dir() or each.suffix in VIDEO_ENDINGS)
-    }
-    if not inner:
-        raise EvaluateError(
-            f"{path}: holds neither numbered frames, such as 0001.png, nor videos or folders of "
-            "frames by clip"
-        )
-    return inner
-
-
-def _frames(video: _Video) -> Iterator[ScoredFrame]:
-    streams = (
-        read_frames(video.paths["fused"], "visible"),
-        read_frames(video.paths["infrared"], "infrared"),
-        read_frames(video.paths["visible"], "visible"),
-    )
-    for number, frames in enumerate(zip(*streams, strict=True)):
-        for stream, frame in zip(("fused", "infrared", "visible"), frames, strict=True):
-            if frame.dtype != np.uint8:
-                raise EvaluateError(
-                    f"{video.clip}: {stream} frame {number} has 16 bits a sample; metrics are "
-                    "defined for 8, export it again"
-                )
-        fused, infrared, visible = (tensor_of(np.asarray(frame, np.uint8)) for frame in frames)
-        yield ScoredFrame(fused, infrared, visible)
+    return Scored(evaluation, rows, views)
 
 
 def tensor_of(frame: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from flows.evaluate import (
     Choices,
-    ClipViews,
     DegradedPair,
     Scored,
-    clip_scores,
-    evaluation_of,
     fusing,
+    scored,
     scored_frames,
     tensor_of,
 )
+from flows.evaluate_views import ClipViews
 from flows.progress import Show, silence
 from model.baselines import Method
 from model.evaluate import Bands, ScoredFrame
@@ -56,17 +55,17 @@ def evaluate_dataset(
     """
     pairs = run_find_pairs(dataset, root, split)
     fused = fusing(fuser, choices, restore=False)
+    scoring, follow = choices.scoring(), choices.follow()
     rows: dict[str, list[Scores]] = {}
     views: dict[str, ClipViews] = {}
     for done, pair in enumerate(pairs, 1):
         made = fused(_sources(pair))
         frames = [ScoredFrame(out, p.clean.infrared, p.clean.visible) for out, _, p in made]
-        views[pair.name] = ClipViews(len(frames))
+        views[pair.name] = ClipViews(len(frames), follow)
         shown = map(views[pair.name].add, frames)
-        rows[pair.name] = list(scored_frames(shown, pair.name, choices.scoring))
+        rows[pair.name] = list(scored_frames(shown, pair.name, scoring))
         report(done, len(pairs), pair.name)
-    clips = [clip_scores(name, found) for name, found in rows.items()]
-    return Scored(evaluation_of(str(fuser), choices, clips, rows), rows, views)
+    return scored(str(fuser), choices, rows, views)
 
 
 def _sources(pair: SourcePair) -> Iterator[DegradedPair]:

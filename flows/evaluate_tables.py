@@ -13,7 +13,7 @@ from flows.evaluate_pictures import write_pictures
 from model.train import WEIGHTS_NAME
 from pipeline.image_files import written_whole
 from schemas.errors import EvaluateError
-from schemas.evaluation import Comparison, Evaluation, Scores
+from schemas.evaluation import DEFINITIONS, Comparison, Evaluation, Scores
 
 PAPER_METRICS = ("EN", "MI", "SD", "SSIM", "VIF", "flowD")
 
@@ -59,6 +59,10 @@ HEADS = {
     "SSIM_visible": "SSIM visible",
 }
 """Which variant a column shows."""
+
+
+FOLLOWED = ("boxes a frame", "confidence", "tracks", "frames a track", "ID switches")
+"""What is told of objects that are followed."""
 
 
 def head(name: str, evaluation: Evaluation) -> str:
@@ -135,6 +139,12 @@ def write_comparison(found: Sequence[Scored], folder: Path) -> list[Path]:
     return [*written, *(folder / name for name in (*texts, "table.csv")), *pictures]
 
 
+def metric_names(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Every metric that one of them has; of given outputs what was restored is not known."""
+    found = {name for one in evaluations for name in one.overall}
+    return [name for name in DEFINITIONS if name in found]
+
+
 def subject(evaluation: Evaluation) -> str:
     """The name of what was scored."""
     return subject_name(evaluation.settings.fused)
@@ -165,7 +175,7 @@ def check_subjects(fused: Sequence[str]) -> None:
 def comparison_table(evaluations: Sequence[Evaluation]) -> pa.Table:
     """A row per subject: the mean of every metric and the ends of its interval."""
     columns: dict[str, list[float | None]] = {}
-    for name in evaluations[0].overall:
+    for name in metric_names(evaluations):
         spans = [one.intervals.get(name) or (None, None) for one in evaluations]
         columns[name] = [one.overall.get(name) for one in evaluations]
         columns[f"{name}_low"], columns[f"{name}_high"] = (
@@ -177,7 +187,7 @@ def comparison_table(evaluations: Sequence[Evaluation]) -> pa.Table:
 
 def compared_lines(evaluations: Sequence[Evaluation]) -> list[str]:
     """The means of all subjects for a terminal: a column each."""
-    names = list(evaluations[0].overall)
+    names = metric_names(evaluations)
     width = max(len(head(name, evaluations[0])) for name in names)
     subjects = [subject(one) for one in evaluations]
     widths = [max(9, len(name)) for name in subjects]
@@ -225,8 +235,7 @@ def _latex(text: str) -> str:
 
 def html_comparison(evaluations: Sequence[Evaluation]) -> str:
     """A page with a row per subject, and the paper's rows below."""
-    first = evaluations[0]
-    names = list(first.overall)
+    names = metric_names(evaluations)
     cells = ""
     for one in evaluations:
         texts = []
@@ -234,7 +243,7 @@ def html_comparison(evaluations: Sequence[Evaluation]) -> str:
             value, ends = mean_and_ends(one, name)
             texts.append(f"{value}<br><small>{' to '.join(ends)}</small>" if ends else value)
         cells += _html_texts(subject(one), texts)
-    return _html_page("Scores compared", first, "subject", names, cells)
+    return _html_page("Scores compared", evaluations, "subject", names, cells)
 
 
 def mean_and_ends(evaluation: Evaluation, name: str) -> tuple[str, tuple[str, ...]]:
@@ -258,14 +267,23 @@ def html_table(evaluation: Evaluation) -> str:
     ends = [" to ".join(mean_and_ends(evaluation, name)[1]) for name in names]
     cells += _html_texts("95 % of all", ends)
     title = f"Scores of {html.escape(settings.fused)}"
-    return _html_page(title, evaluation, "clip", names, cells)
+    return _html_page(title, [evaluation], "clip", names, cells)
 
 
 def _html_page(
-    title: str, evaluation: Evaluation, first: str, names: Sequence[str], cells: str
+    title: str, evaluations: Sequence[Evaluation], first: str, names: Sequence[str], cells: str
 ) -> str:
-    """A page with one table and the paper's; `title` and `cells` are HTML."""
+    """A page with one table, objects followed, the paper's rows; `title` and `cells` are HTML."""
+    evaluation = evaluations[0]
     settings = evaluation.settings
+    followed = "".join(_html_texts(what, list(row)) for what, row in detection_rows(evaluations))
+    objects = (
+        f"<h2>Objects followed by {html.escape(settings.detector)}</h2>\n"
+        f"<div><table><tr><th>stream</th>{''.join(f'<th>{name}</th>' for name in FOLLOWED)}</tr>"
+        f"{followed}</table></div>\n"
+        if settings.detector
+        else ""
+    )
     paper = "".join(_html_row(name, list(row)) for name, row in PAPER_ROWS.items())
     heads = "".join(f"<th>{html.escape(head(n, evaluation))}</th>" for n in names)
     paper_heads = "".join(f"<th>{name}</th>" for name in PAPER_METRICS)
@@ -281,11 +299,52 @@ def _html_page(
         f"<p>Against {settings.sources} sources; optical flow {settings.flow}, "
         f"{settings.direction}.</p>\n"
         f"<div><table><tr><th>{first}</th>{heads}</tr>{cells}</table></div>\n"
-        f"<h2>{PAPER_SOURCE}</h2>\n<p>Its flowD has another optical flow (SEA-RAFT): compare that "
-        f"column within this table alone.</p>\n"
+        f"{objects}<h2>{PAPER_SOURCE}</h2>\n<p>Its flowD has another optical flow (SEA-RAFT): "
+        f"compare that column within this table alone.</p>\n"
         f"<div><table><tr><th>method</th>{paper_heads}</tr>{paper}</table></div>\n"
         f"<h2>What they are</h2><dl>{defined}</dl>\n</html>\n"
     )
+
+
+def detection_rows(
+    evaluations: Sequence[Evaluation],
+) -> list[tuple[str, tuple[str, ...]]]:
+    """What was followed in both sources and in each subject's frames, as FOLLOWED has it."""
+    shown = [
+        (stream if stream != "fused" else subject(one), one.detections[stream])
+        for index, one in enumerate(evaluations)
+        for stream in one.detections
+        if stream == "fused" or index == 0
+    ]
+    return [
+        (
+            name,
+            (
+                f"{found.boxes / max(found.frames, 1):.2f}",
+                "-" if found.confidence is None else f"{found.confidence:.3f}",
+                f"{found.tracks}",
+                "-" if found.track_frames is None else f"{found.track_frames:.1f}",
+                f"{found.id_switches}",
+            ),
+        )
+        for name, found in shown
+    ]
+
+
+def detection_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The same for a terminal; nothing where no detector was asked for."""
+    rows = detection_rows(evaluations)
+    if not rows:
+        return []
+    width = max(len(name) for name, _ in rows)
+    heads = "  ".join(FOLLOWED)
+    told = [f"followed by {evaluations[0].settings.detector}:", f"{'':<{width}}  {heads}"]
+    for name, cells in rows:
+        shown = "  ".join(
+            f"{cell:>{len(head)}}" for cell, head in zip(cells, FOLLOWED, strict=True)
+        )
+        told.append(f"{name:<{width}}  {shown}")
+    return told
 
 
 def _html_row(name: str, values: Sequence[float | None]) -> str:

@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
@@ -44,10 +45,11 @@ FLOW_FRAMES = 16
 
 HEAD = """# Results
 
-Written by `make paper RELEASE={version} WORK={work}` on {date}: {machine}. Data: release {version}
-of {dataset} (root hash `{root}`), test split, {clips} clips, {frames} frames. Every method and
-network gets the degraded frames and is scored against the clean ones; means over all frames, below
-them where 95 % of the means lie if clips are drawn anew.
+Written by `make paper RELEASE={version} WORK={work}` on {date} in {minutes:.0f} minutes: {machine}.
+Data: release {version} of {dataset} (root hash `{root}`), test split, {clips} clips, {frames} frames.
+Every method and network gets the degraded frames and is scored against the clean ones; means over
+all frames, below them where 95 % of the means lie if clips are drawn anew, which says little where
+clips are few.
 
 The same by hand: `twinband evaluate {version} --model {weights} --method all --out scores`.
 """
@@ -132,7 +134,7 @@ def claims(evaluations: Sequence[Evaluation]) -> list[str]:
 def run_results(folder: Path, release: str, work: Path, weights: Path) -> None:
     """Write the page and its pictures into `folder`."""
     opened, _ = open_release(work / "releases" / release)
-    choices = Choices()
+    began_s, choices = time.monotonic(), Choices()
     found: dict[str, Scored] = {}
     with progress("scoring") as show:
         for fuser in (weights, *get_args(Method)):
@@ -140,7 +142,10 @@ def run_results(folder: Path, release: str, work: Path, weights: Path) -> None:
             found[subject(one.evaluation)] = one
     evaluations = [one.evaluation for one in found.values()]
     frames = sum(clip.frames for clip in evaluations[0].clips)
+    pictures = _run_pictures(folder, found)
+    flow = _run_flow_table(release, work)
     heading = HEAD.format(
+        minutes=(time.monotonic() - began_s) / 60,
         work=work.name,
         date=dt.datetime.now(dt.UTC).date(),
         machine=f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
@@ -151,8 +156,6 @@ def run_results(folder: Path, release: str, work: Path, weights: Path) -> None:
         frames=frames,
         weights=weights.name,
     )
-    pictures = _run_pictures(folder, found)
-    flow = _run_flow_table(release, work)
     text = page(evaluations, heading, flow, pictures)
     (folder / "results.md").write_text(text, encoding="utf-8")
     comparison = Comparison(subjects=tuple(evaluations))

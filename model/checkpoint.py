@@ -33,7 +33,10 @@ MAX_LISTED = 12
 OFFICIAL_KEYS = ("params", "params_ema")
 """Where the official checkpoints keep their tensors, the first found wins."""
 
-_UNREADABLE = (
+COUNTS = "num_batches_tracked"
+"""What batch normalisation calls its only whole number."""
+
+UNREADABLE = (
     OSError,
     EOFError,
     RuntimeError,
@@ -121,7 +124,8 @@ def tensor_faults(
         ),
     )
     faults += _listed(
-        "not floating point", (name for name, t in tensors.items() if not t.is_floating_point())
+        "not floating point",
+        (n for n, t in tensors.items() if not t.is_floating_point() and not n.endswith(COUNTS)),
     )
     faults += _listed(
         "not finite", (name for name, t in tensors.items() if not torch.isfinite(t).all())
@@ -206,15 +210,7 @@ def load_official(path: Path) -> VideoFusion:
         CheckpointError: the file is missing, damaged, unsafe, or holds other tensors; every
             missing, unexpected and mis-shaped one is named.
     """
-    _check_file(path)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise CheckpointError(
-            f"{path}: no PyTorch file of tensors alone ({_first_line(error)}); "
-            "download the official weights again"
-        ) from error
+    loaded = _loaded(path)
     held = loaded if isinstance(loaded, dict) else {}
     official = next((held[k] for k in OFFICIAL_KEYS if isinstance(held.get(k), dict)), None)
     if official is None:
@@ -229,6 +225,38 @@ def load_official(path: Path) -> VideoFusion:
     _refuse(tensor_faults(found, expected, what="the official weights"), path)
     tensors = {name: found[official_name(name)] for name in _shapes(recipe)}
     return _assemble(recipe, tensors, path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of any network's state dict, .safetensors or PyTorch's .pth, by their names.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe, or holds anything else.
+    """
+    _check_file(path)
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors_torch.load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{path}: no whole safetensors file ({error}); copy it again"
+            ) from error
+    loaded = _loaded(path)
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(f"{path}: holds no mapping of tensors alone; give a state dict")
+    return {str(name): tensor for name, tensor in loaded.items()}
+
+
+def _loaded(path: Path) -> object:
+    """What a PyTorch file holds, without running any code it may contain."""
+    _check_file(path)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{path}: no PyTorch file of tensors alone ({_first_line(error)}); download it again"
+        ) from error
 
 
 def unused_tensors(network: VideoFusion) -> list[str]:

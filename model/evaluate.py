@@ -77,9 +77,9 @@ def score_frames(frames: Iterable[ScoredFrame], scoring: Scoring) -> Iterator[Sc
         seen.append(frame)
         try:
             scores = _still(frame)
+            scores["flowD"] = _flow_distance(list(seen)[-2:], scoring)
         except ValueError as error:
             raise EvaluateError(f"frame {index}: {error}") from error
-        scores["flowD"] = _flow_distance(list(seen)[-2:], scoring)
         if scoring.has_smoothness:
             scores |= {"BiSWE": None, "MS2R": None}
             if held is not None and len(seen) == 3:

@@ -43,6 +43,26 @@ DEFINITIONS = {
 """What each metric is; MODEL.md section 1 has the formulas."""
 
 
+DetectedStream = Literal["infrared", "visible", "fused"]
+
+
+class StreamDetections(StrictModel):
+    """Objects that a detector found and followed in one stream."""
+
+    frames: int
+    boxes: int = Field(description="Of followed objects, over all frames.")
+    confidence: float | None = Field(description="Mean of the boxes; None where there are none.")
+    tracks: int = Field(description="Objects told apart.")
+    track_frames: float | None = Field(description="Frames in which one is seen, mean.")
+    id_switches: int = Field(
+        description="Boxes of neighbouring frames that overlap by half and have two tracks."
+    )
+
+
+Detections = dict[DetectedStream, StreamDetections]
+"""Empty where no detector was asked for."""
+
+
 class EvaluationSettings(StrictModel):
     """All that decides the numbers beside the frames."""
 
@@ -52,6 +72,7 @@ class EvaluationSettings(StrictModel):
     direction: Literal["backward", "literal"] = Field(description="Of the flow of flowD.")
     stretch: Stretch = Field("none", description="Of a network's fused frames.")
     precision: Precision = Field("float32", description="Of a network's arithmetic.")
+    detector: str | None = Field(None, description="Whose objects were followed.")
     metrics: dict[str, str] = Field(description="What each metric is.")
 
 
@@ -62,6 +83,7 @@ class ClipScores(StrictModel):
     frames: int
     tags: tuple[str, ...] = ()
     scores: Scores
+    detections: Detections = Field(default_factory=dict)
 
 
 class TagScores(StrictModel):
@@ -82,6 +104,7 @@ class Evaluation(StrictModel):
     settings: EvaluationSettings
     clips: tuple[ClipScores, ...]
     tags: tuple[TagScores, ...] = ()
+    detections: Detections = Field(default_factory=dict, description="Over all clips.")
 
 
 class Comparison(StrictModel):

@@ -315,3 +315,52 @@ def test_the_real_sample_is_scored_as_the_authors_lay_it_out(m3svd: Path, tmp_pa
     for name in ("MI", "SSIM", "VIF", "Qabf", "AG", "SF"):
         assert blurred[name] < clean[name], name
     assert set(PAPER_METRICS) <= set(clean)
+
+
+def outputs_of(folder: Path, clips: dict[str, int]) -> Path:
+    """Frames that somebody fused of a release's clips."""
+    rng = np.random.default_rng(5)
+    for clip, count in clips.items():
+        for number in range(count):
+            picture = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            write_image(folder / clip / f"{number:04d}.png", picture)
+    return folder
+
+
+def test_what_others_fused_of_a_release_stands_in_one_table_with_methods(tmp_path: Path) -> None:
+    plans = [
+        PlannedClip(name, pairs=3, split="test", height=HEIGHT, width=WIDTH)
+        for name in ("dock-1", "dock-2")
+    ]
+    release = write_release(tmp_path, *plans).release
+    made = outputs_of(tmp_path / "TheirNet", {"dock-1": 3, "dock-2": 3})
+
+    code, document = run(
+        "evaluate", release, "--fused", made, "--method", "average", "--out", tmp_path / "scores"
+    )
+
+    assert code == 0
+    theirs, average = document["subjects"]
+    assert theirs["settings"]["fused"] == str(made)
+    assert [clip["clip"] for clip in theirs["clips"]] == ["dock-1", "dock-2"]
+    assert "PSNR_visible" not in theirs["overall"], "what they restored is not known"
+    rows = pa_csv.read_csv(tmp_path / "scores" / "table.csv").to_pylist()
+    assert [row["PSNR_visible"] for row in rows] == [
+        None,
+        pytest.approx(average["overall"]["PSNR_visible"]),
+    ]
+
+
+def test_outputs_that_do_not_fit_a_release_are_all_told(tmp_path: Path) -> None:
+    plans = [
+        PlannedClip(name, pairs=3, split="test", height=HEIGHT, width=WIDTH)
+        for name in ("dock-1", "dock-2")
+    ]
+    release = write_release(tmp_path, *plans).release
+    made = outputs_of(tmp_path / "TheirNet", {"dock-1": 2, "quay": 3})
+
+    result = CliRunner().invoke(main, ["evaluate", str(release), "--fused", str(made)])
+
+    assert result.exit_code == 1
+    assert "has no dock-2" in result.stderr
+    assert "dock-1 has 2 frames of 64x48, the clip 3 frames of 64x48" in result.stderr
