@@ -46,10 +46,10 @@ FLOW_FRAMES = 16
 HEAD = """# Results
 
 Written by `make paper RELEASE={version} WORK={work}` on {date} in {minutes:.0f} minutes: {machine}.
-Data: release {version} of {dataset} (root hash `{root}`), test split, {clips} clips, {frames} frames.
-Every method and network gets the degraded frames and is scored against the clean ones; means over
-all frames, below them where 95 % of the means lie if clips are drawn anew, which says little where
-clips are few.
+Data: release {version} of {dataset} (root hash `{root}`), test split, {clips} clips, {frames}
+frames. Every method and network gets the degraded frames and is scored against the clean ones;
+means over all frames, below them where 95 % of the means lie if clips are drawn anew, which says
+little where clips are few.
 
 The same by hand: `twinband evaluate {version} --model {weights} --method all --out scores`.
 """

@@ -31,20 +31,14 @@ def warped(frames: Tensor, flow: Tensor) -> Tensor:
         frames: floating, (N, C, H, W).
         flow: floating, (N, 2, H, W), right and down, pixels.
     """
-    height, width = frames.shape[-2:]
-    down, across = torch.meshgrid(
-        torch.arange(height, device=flow.device, dtype=flow.dtype),
-        torch.arange(width, device=flow.device, dtype=flow.dtype),
-        indexing="ij",
-    )
-    x = 2 * (across + flow[:, 0]) / max(width - 1, 1) - 1
-    y = 2 * (down + flow[:, 1]) / max(height - 1, 1) - 1
+    places = frames.new_empty(len(flow), *frames.shape[-2:], 2)
+    for axis, size in enumerate((frames.shape[-1], frames.shape[-2])):
+        line = torch.arange(size, device=flow.device, dtype=flow.dtype)
+        along = line if axis == 0 else line[:, None]
+        scaled = places[..., axis].copy_(flow[:, axis]).add_(along)
+        scaled.mul_(2 / max(size - 1, 1)).sub_(1)
     return functional.grid_sample(
-        frames,
-        torch.stack([x, y], dim=-1).to(frames),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=True,
+        frames, places, mode="bilinear", padding_mode="border", align_corners=True
     )
 
 
@@ -81,8 +75,8 @@ def flow_distance(
             if direction == "backward"
             else flow(seen_before, seen_after)
         )
-        moved = warped(before[None].double(), path[None].double())[0]
-        distances.append((after.double() - moved).square().sum(0).sqrt().mean())
+        squares = warped(before[None].double(), path[None])[0].sub_(after).square_()
+        distances.append(squares[0].add_(squares[1]).add_(squares[2]).sqrt_().mean())
     return torch.stack(distances) if distances else torch.empty(0, dtype=torch.float64)
 
 
