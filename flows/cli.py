@@ -11,6 +11,7 @@ from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog
 from flows.cli_capture import align, calibrate
 from flows.cli_evaluate import evaluate
 from flows.cli_model import model
+from flows.cli_sessions import add, init, show, watch
 from flows.cli_train import ablate, train
 
 Band = Literal["infrared", "visible"]
@@ -25,12 +26,8 @@ def main() -> None:
     """Turn infrared and visible recordings into versioned, paired clips, and train on them."""
 
 
-main.add_command(ablate)
-main.add_command(align)
-main.add_command(calibrate)
-main.add_command(evaluate)
-main.add_command(model)
-main.add_command(train)
+for subcommand in (ablate, add, align, calibrate, evaluate, init, model, show, train, watch):
+    main.add_command(subcommand)
 
 
 def command(run: Callable[..., Answer]) -> click.Command:

@@ -1,5 +1,6 @@
 """Freezing a build as a release, comparing releases, and clearing out what none needs."""
 
+import re
 from pathlib import Path
 
 from pipeline.garbage import find_debris, run_delete, run_find_garbage
@@ -12,6 +13,8 @@ from schemas.catalog import load_catalog
 from schemas.errors import ReleaseError, WorkspaceError
 from schemas.facts import ShardFacts
 from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, uncollected
+
+VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 
 def release_dataset(catalog_path: Path, version: str, root: Path) -> Release:
@@ -38,6 +41,20 @@ def release_dataset(catalog_path: Path, version: str, root: Path) -> Release:
         )
     with workspace.owned() as held:
         return run_release(catalog, version, held, outcomes)
+
+
+def next_version(root: Path) -> str:
+    """The newest release's version with its minor number raised, v0.1.0 where there is none.
+
+    What a release adds is a minor change: what stood in the former one still stands.
+    """
+    found = [
+        tuple(map(int, match.groups()))
+        for path in (root / "releases").glob("v*")
+        if (match := VERSION.fullmatch(path.name)) is not None
+    ]
+    major, minor, _ = max(found, default=(0, 0, 0))
+    return f"v{major}.{minor + 1}.0"
 
 
 def diff_versions(old: str, new: str, root: Path) -> ReleaseDiff:

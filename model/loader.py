@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from model.sampler import SAMPLER_VERSION, WindowSampler
 from schemas.errors import TrainError
@@ -219,9 +219,11 @@ def collate(samples: list[dict[str, Tensor]]) -> Batch:
 
 
 def _stacked(tensors: list[Tensor]) -> Tensor:
+    """A worker's batch lies in shared memory from the first byte, as torch's own collation does."""
     if tensors[0].dim() != 4 or tensors[0].is_contiguous():
-        return torch.stack(tensors)
-    channels_last = torch.stack([tensor.permute(0, 2, 3, 1) for tensor in tensors])
+        together: Tensor = default_collate(tensors)
+        return together
+    channels_last: Tensor = default_collate([tensor.permute(0, 2, 3, 1) for tensor in tensors])
     return channels_last.permute(0, 1, 4, 2, 3)
 
 

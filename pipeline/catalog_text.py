@@ -60,6 +60,31 @@ def with_member(text: str, place: Place, key: str, value: str) -> str | None:
     return f"{text[:end]}{newline}{indent}{key}: {value}{text[end:]}"
 
 
+def with_item(text: str, place: Place, value: str) -> str | None:
+    """The text with one more item at the end of a sequence.
+
+    Args:
+        text: YAML.
+        place: of the sequence.
+        value: YAML of one line.
+
+    Returns:
+        None: there is no sequence at that place.
+    """
+    node = _node_at(text, place)
+    if not isinstance(node, SequenceNode):
+        return None
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if not node.value:
+        start, end = node.start_mark.index, _end(node)
+        return f"{text[:start].rstrip(' ')}{newline}  - {value}{text[end:]}"
+    end = _end(node.value[-1])
+    if node.flow_style:
+        return f"{text[:end]}, {value}{text[end:]}"
+    end = _line_end(text, end)
+    return f"{text[:end]}{newline}{' ' * node.start_mark.column}- {value}{text[end:]}"
+
+
 def without_member(text: str, place: Place, key: str) -> str | None:
     """The text without a member of a mapping; the same text where it has none of that key.
 
@@ -125,13 +150,18 @@ def number(value: float, decimals: int = DECIMALS) -> str:
 
 
 def _mapping_at(text: str, place: Place) -> MappingNode | None:
+    node = _node_at(text, place)
+    return node if isinstance(node, MappingNode) and node.value else None
+
+
+def _node_at(text: str, place: Place) -> Node | None:
     node: Node | None = YAML(typ="safe", pure=True).compose(io.StringIO(text))
     for key in place:
         if isinstance(key, int):
             node = node.value[key] if isinstance(node, SequenceNode) else None
         else:
             node = _member(node, key)
-    return node if isinstance(node, MappingNode) and node.value else None
+    return node
 
 
 def _member(node: Node | None, key: str) -> Node | None:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -351,12 +351,24 @@ def load_catalog(path: Path) -> Catalog:
         recipe=written.recipe,
         splits=written.splits,
     )
-    problems.extend(_repeated_ids(catalog, str(path)))
-    for where, session in zip(places, sessions, strict=True):
-        problems.extend(_session_problems(session, where, catalog))
+    problems.extend(catalog_problems(catalog, path, dict(enumerate(places))))
     if problems:
         raise CatalogError("\n".join(problems))
     return catalog
+
+
+def catalog_problems(catalog: Catalog, path: Path, places: Mapping[int, str]) -> list[str]:
+    """What is wrong between the parts of a catalog, and with the files it names; one a line.
+
+    Args:
+        catalog: whose sessions are read in.
+        path: of its file.
+        places: sessions to look at by their number, and how each one's place is told.
+    """
+    problems = list(_repeated_ids(catalog, str(path)))
+    for number, where in places.items():
+        problems.extend(_session_problems(catalog.sessions[number], where, catalog))
+    return problems
 
 
 def _repeated_ids(catalog: Catalog, file: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ EDGES = {
     "workspace",
     "importers",
     "importers_pairs",
+    "importers_session",
     "outcomes",
 }
 """The modules that read and write; elsewhere only `run_*` and `hash_*` may call them."""

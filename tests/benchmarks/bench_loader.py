@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.clips import ClipWindows
+from model.loader import collate
 from schemas.store import PROFILES
 from tests.benchmarks.footage import Footage, folder_bytes
 from tests.benchmarks.loaders import (
@@ -276,6 +277,7 @@ def _measure_workers(dataset: Dataset[Sample], effort: Effort) -> dict[str, floa
         batch_size=BATCH,
         sampler=_Endless(dataset),
         num_workers=WORKERS,
+        collate_fn=collate,
         multiprocessing_context="forkserver",
     )
     batches = iter(loader)
