@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.clips import ClipWindows
-from model.loader import collate
+from model.loader import PackedBatch, pack
 from schemas.store import PROFILES
 from tests.benchmarks.footage import Footage, folder_bytes
 from tests.benchmarks.loaders import (
@@ -277,10 +277,10 @@ def _measure_workers(dataset: Dataset[Sample], effort: Effort) -> dict[str, floa
         batch_size=BATCH,
         sampler=_Endless(dataset),
         num_workers=WORKERS,
-        collate_fn=collate,
+        collate_fn=pack,
         multiprocessing_context="forkserver",
     )
-    batches = iter(loader)
+    batches = map(PackedBatch.batch, loader)
     rate = batches_per_cpu_s(
         batches,
         min_cpu_s=effort.min_cpu_s,

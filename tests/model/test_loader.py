@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.clips import ClipWindows
-from model.loader import Batch, Share, WindowLoader, collate, to_device, turned
+from model.loader import Batch, Share, WindowLoader, collate, pack, to_device, turned
 from schemas.errors import TrainError
 from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
 from tests.model.test_train import MovingSquares
@@ -164,6 +164,20 @@ def test_colours_stay_together_in_memory_and_arrive_in_order(shelf: Shelf) -> No
     assert torch.equal(
         arrived["visible"], torch.stack([windows[0]["visible"], windows[1]["visible"]]) / 255
     )
+
+
+def test_a_packed_batch_is_the_collated_one_in_a_single_piece_of_memory(shelf: Shelf) -> None:
+    windows = windows_of(shelf, augment=True)
+    samples = [windows[0], windows[1]]
+
+    packed = pack(samples).batch()
+
+    expected = collate(samples)
+    assert packed.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(packed[name], tensor), name
+    assert packed["visible"].stride(2) == 1
+    assert len({tensor.untyped_storage().data_ptr() for tensor in packed.values()}) == 1
 
 
 def test_turns_are_done_on_arrival(shelf: Shelf) -> None:
