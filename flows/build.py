@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from distributed import KilledWorker
+from distributed.client import FutureCancelledError
 from prefect import flow, task, unmapped
 from prefect.futures import as_completed
 from pydantic import Field
@@ -79,11 +81,16 @@ def build_dataset(
 
     Raises:
         CatalogError: the catalog has problems.
-        WorkspaceError: another build holds the workspace or took it over, or its disk is full.
+        WorkspaceError: another build holds the workspace or took it over, its disk is full, or the
+            scheduler does not answer.
     """
     plans = list(load_catalog(catalog_path).plans())
     workspace = Workspace(root.resolve())
-    with _room_told(workspace), workspace.owned(lease_duration_s=lease_duration_s) as held:
+    with (
+        _cluster_told(scheduler),
+        _room_told(workspace),
+        workspace.owned(lease_duration_s=lease_duration_s) as held,
+    ):
         outcomes: dict[str, ShardFacts] = {}
         for plan in plans:
             outcome = current_outcome(plan, held)
@@ -112,6 +119,30 @@ def _room_told(workspace: Workspace) -> Iterator[None]:
             raise
         raise WorkspaceError(
             f"{error.filename or workspace.root}: {error.strerror}; make room, then build again"
+        ) from error
+
+
+@contextmanager
+def _cluster_told(scheduler: str | None) -> Iterator[None]:
+    """Say of a lost connection whose it was; errors of files name their file."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise WorkspaceError(
+            f"{error.task}: {error.allowed_failures + 1} processes died of it, most likely for "
+            "want of memory; give them more, or build with fewer at a time"
+        ) from error
+    except FutureCancelledError as error:
+        raise WorkspaceError(
+            f"the dask scheduler at {scheduler} is gone; what is built stays: start it, or name "
+            "another, and build again"
+        ) from error
+    except OSError as error:
+        if scheduler is None or error.filename is not None or error.errno in FULL:
+            raise
+        raise WorkspaceError(
+            f"the dask scheduler at {scheduler} does not answer ({error}); what is built stays: "
+            "start it, or name another, and build again"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Where the work runs: Prefect's server, and the threads or dask processes that do the tasks."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ def task_runner(workers: int, scheduler: str | None) -> TaskRunner[Any]:
         workers: recordings built at the same time on this machine.
         scheduler: address of a running dask.distributed scheduler; wins over `workers`.
     """
+    if scheduler is not None or workers > 1:
+        # dask logs a traceback for what the build tells in a line
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     if scheduler is not None:
         return DaskTaskRunner(address=scheduler)
     if workers > 1:

@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ network goes on within TCP's usual half minute, or not at all."""
 INTERVAL_S = 5.0
 
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart", ".!sync")
-"""Endings of what copying programs have not finished; rsync and others put a dot before."""
+"""Endings of what copying programs have not finished."""
+
+RSYNC_PARTIAL = re.compile(r"\..+\.\w{6}")
+"""What rsync calls a file that it has not finished; other names with a dot are desktops' own."""
 
 SET_ASIDE = "set-aside"
 """In the watched folder: sessions that cannot be added, each with its reason beside it."""
@@ -221,8 +225,10 @@ def contents_of(folder: Path) -> str | None:
     """A hash of names, sizes and times of all files of a folder; None: something is not whole."""
     lines = []
     for path in _files(folder):
-        if path.name.startswith(".") or path.name.lower().endswith(UNFINISHED):
+        if path.name.lower().endswith(UNFINISHED) or RSYNC_PARTIAL.fullmatch(path.name):
             return None
+        if path.name.startswith("."):
+            continue
         try:
             found = path.stat()
         except FileNotFoundError:

@@ -77,6 +77,9 @@ def with_item(text: str, place: Place, value: str) -> str | None:
     newline = "\r\n" if "\r\n" in text else "\n"
     if not node.value:
         start, end = node.start_mark.index, _end(node)
+        around = _node_at(text, place[:-1])
+        if isinstance(around, CollectionNode) and around.flow_style:
+            return f"{text[:start]}[{value}]{text[end:]}"
         return f"{text[:start].rstrip(' ')}{newline}  - {value}{text[end:]}"
     end = _end(node.value[-1])
     if node.flow_style:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from pipeline.catalog_text import plain, with_item
 from pipeline.degrade_draws import Band
@@ -334,7 +336,7 @@ def _saved(session: Session, path: Path, catalog: Catalog, catalog_path: Path) -
     read_plain(catalog_path)  # with its bounds, before the text is worked on
     text = with_item(catalog_path.read_bytes().decode(), ("sessions",), entry)
     expected = before.model_copy(update={"sessions": (*before.sessions, entry)})
-    if text is None or parse(plain(text), CatalogFile, str(catalog_path)) != expected:
+    if text is None or not _says(text, expected):
         raise CatalogError(
             f"{catalog_path}: its sessions are written in a way that leaves no place for another; "
             f"write it there yourself: - {entry}"
@@ -349,6 +351,13 @@ def _saved(session: Session, path: Path, catalog: Catalog, catalog_path: Path) -
             f"{error.filename or path}: cannot be written: {error.strerror}; make it writable"
         ) from error
     return AddedSession(session, path)
+
+
+def _says(text: str, expected: CatalogFile) -> bool:
+    try:
+        return CatalogFile.model_validate(plain(text)) == expected
+    except (ValidationError, YAMLError, ValueError):
+        return False
 
 
 def session_text(session: Session) -> str:

@@ -20,7 +20,13 @@ class Cluster:
     address: str
     folder: Path
     stack: ExitStack
+    scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def stop_scheduler(self) -> None:
+        """Kill it; its workers go on looking for it."""
+        self.scheduler.kill()
+        self.scheduler.wait()
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """One more, of one thread, that nobody starts again when it dies."""
@@ -50,7 +56,7 @@ def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
     """Start a scheduler and workers; nothing of them is left afterwards."""
     about, log = folder / "scheduler.json", folder / "scheduler.log"
     with ExitStack() as stack:
-        stack.enter_context(
+        scheduler = stack.enter_context(
             _started(
                 "scheduler",
                 "--host",
@@ -69,7 +75,7 @@ def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
             for line in log.read_text().splitlines()
             if "Scheduler at:" in line
         )
-        started = Cluster(address, folder, stack)
+        started = Cluster(address, folder, stack, scheduler)
         for _ in range(workers):
             started.start_worker()
         yield started

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flows.cli import main
+from flows.watch import contents_of
 from pipeline.workspace import load
 from schemas.catalog import load_catalog
 from schemas.watch import Watched
@@ -75,6 +76,20 @@ def watched(folder: Path) -> Watched:
 def state_of(folder: Path, session: str) -> str | None:
     found = watched(folder).of(session)
     return None if found is None else found.state
+
+
+def test_contents_are_of_whole_files_and_move_with_any_of_them(tmp_path: Path) -> None:
+    assert contents_of(tmp_path) is None, "nothing has arrived yet"
+    (tmp_path / "ir.mkv").write_bytes(b"abc")
+    first = contents_of(tmp_path)
+    (tmp_path / ".DS_Store").write_bytes(b"a desktop's own")
+    assert contents_of(tmp_path) == first
+    (tmp_path / "ir.mkv").write_bytes(b"abcd")
+    assert contents_of(tmp_path) not in (None, first)
+    for name in (".vis.mp4.Xy12_z", "vis.mp4.part", "VIS.MP4.TMP"):
+        (tmp_path / name).write_bytes(b"half")
+        assert contents_of(tmp_path) is None, name
+        (tmp_path / name).unlink()
 
 
 @pytest.mark.slow

@@ -198,6 +198,19 @@ def test_what_cannot_be_added_changes_nothing(
     assert sorted(each.name for each in tmp_path.rglob("*.yaml")) == files
 
 
+def test_a_catalog_in_the_manner_of_json_keeps_it(filmed: Path, tmp_path: Path) -> None:
+    text = (
+        '{"dataset": {"name": "a"}, "rigs": [{"id": "mast", "infrared": {"width": 64, "height": 48}'
+        ', "visible": {"width": 64, "height": 48}}], "sessions": []}'
+    )
+    path = catalog(tmp_path, text)
+    place(filmed, infrared=tmp_path / "monday/ir.mp4", visible=tmp_path / "monday/vis.mp4")
+
+    add_session(path, tmp_path / "monday")
+
+    assert path.read_text() == text.replace("[]", "[sessions/monday.yaml]")
+
+
 def test_two_rigs_of_the_same_frames_are_told_apart_by_name(filmed: Path, tmp_path: Path) -> None:
     path = catalog(tmp_path, CATALOG.replace("width: 96", "width: 64"))
     place(filmed, infrared=tmp_path / "monday/ir.mp4", visible=tmp_path / "monday/vis.mp4")

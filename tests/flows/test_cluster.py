@@ -1,0 +1,74 @@
+"""`twinband build --scheduler` on a dask cluster of real processes, some of which are killed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flows.cluster import cluster
+from tests.flows.conftest import Built
+from tests.flows.rig import build_command, debris, running, wait_until
+from tests.pipeline.studio import tree
+
+pytestmark = pytest.mark.slow
+
+IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
+"""In place of the half minute in which a network may mend."""
+
+
+def ingested(work: Path) -> bool:
+    """Whether the first stage of a recording has ended, and others have not."""
+    return any(work.glob("facts/*/ingest.json"))
+
+
+def test_a_cluster_builds_what_one_process_builds(
+    built: Built, server: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    with cluster(tmp_path, workers=2) as started:
+        words = (*build_command(built.catalog, work), "--scheduler", started.address)
+        with running(*words, PREFECT_API_URL=server) as command:
+            answer = command.answer()
+
+    assert answer.code == 0, answer.complaints
+    assert tree(work / "clips") == tree(built.work / "clips")
+    assert debris(work) == []
+
+
+def test_a_worker_killed_in_mid_task_costs_only_its_task(
+    built: Built, server: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    with cluster(tmp_path, workers=1) as started:
+        words = (*build_command(built.catalog, work), "--scheduler", started.address)
+        with running(*words, PREFECT_API_URL=server) as command:
+            wait_until(lambda: ingested(work), "a recording is in its stages")
+            started.workers[0].kill()
+            started.start_worker()
+            answer = command.answer()
+
+    assert answer.code == 0, answer.complaints
+    assert tree(work / "clips") == tree(built.work / "clips")
+
+
+def test_a_dead_scheduler_is_told_and_the_next_build_ends_the_work(
+    built: Built, server: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    with cluster(tmp_path, workers=1) as started:
+        words = (*build_command(built.catalog, work), "--scheduler", started.address)
+        with running(*words, PREFECT_API_URL=server, **IMPATIENT) as command:
+            wait_until(lambda: ingested(work), "a recording is in its stages")
+            started.stop_scheduler()
+            answer = command.answer()
+        assert answer.code == 1, answer.complaints
+        assert answer.printed, answer.complaints[-3500:]
+        assert f"the dask scheduler at {started.address}" in answer.document["error"][0]
+        with running(*words, PREFECT_API_URL=server, **IMPATIENT) as command:
+            unreachable = command.answer()
+        assert unreachable.code == 1
+        assert started.address in unreachable.document["error"][0]
+
+    with running(*build_command(built.catalog, work), PREFECT_API_URL=server) as command:
+        assert command.answer().code == 0
+    assert tree(work / "clips") == tree(built.work / "clips")
+    assert debris(work) == []
