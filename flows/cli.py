@@ -64,12 +64,17 @@ def demo(folder: Path) -> Answer:
 
 @command
 @click.argument("folder", type=FOLDER)
-def simulate(folder: Path) -> Answer:
+@click.option("--small", is_flag=True, help="One recording of four seconds by a small rig.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def simulate(*, folder: Path, small: bool, seed: int) -> Answer:
     """Film a synthetic scene with a known rig into FOLDER, with a catalog and the truth."""
     from pipeline.simulate import run_simulate
-    from schemas.simulation import SimulationSettings
+    from schemas.simulation import SMALL_RECORDING, SimulationSettings, small_simulation
 
-    catalog = run_simulate(folder, SimulationSettings())
+    settings = (
+        small_simulation(SMALL_RECORDING, seed=seed) if small else SimulationSettings(seed=seed)
+    )
+    catalog = run_simulate(folder, settings)
     return Answer({"catalog": str(catalog)}, [f"filmed; the catalog is {catalog}"])
 
 

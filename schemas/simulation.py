@@ -275,6 +275,10 @@ class CalibrationTruth(StrictModel):
     poses: tuple[BoardPose, ...] = Field(description="In order; each lasts frames_per_pose frames.")
 
 
+SMALL_RECORDING = SimulatedRecording(id="walk", site="park", duration_s=4, offset_s=0.2)
+"""Enough to relate two clocks by, and built within seconds."""
+
+
 def small_simulation(recording: SimulatedRecording, *, seed: int = 0) -> SimulationSettings:
     """One recording by a rig of a third of the default's size, without calibration footage."""
     infrared, visible = default_infrared(), default_visible()

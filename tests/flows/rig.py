@@ -29,7 +29,7 @@ from schemas.catalog import (
     Timestamps,
 )
 from schemas.recipe import Recipe
-from schemas.simulation import SimulatedRecording, small_simulation
+from schemas.simulation import SMALL_RECORDING, small_simulation
 
 WIDTH, HEIGHT, FPS = 64, 48, 25.0
 QUAY_FRAMES, PIER_FRAMES = 80, 20
@@ -38,7 +38,7 @@ COMMAND = Path(sys.executable).parent / "twinband"
 LIMIT_S = 400.0
 """Longer than any command here needs on a busy machine."""
 
-WALK = SimulatedRecording(id="walk", site="park", duration_s=4, offset_s=0.2)
+WALK = SMALL_RECORDING
 """Whose clocks and views the build has to relate by itself."""
 
 
