@@ -3,6 +3,7 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -358,17 +359,9 @@ def load_catalog(path: Path) -> Catalog:
 
 
 def catalog_problems(catalog: Catalog, path: Path, places: Mapping[int, str]) -> list[str]:
-    """What is wrong between the parts of a catalog, and with the files it names; one a line.
-
-    Args:
-        catalog: whose sessions are read in.
-        path: of its file.
-        places: sessions to look at by their number, and how each one's place is told.
-    """
-    problems = list(_repeated_ids(catalog, str(path)))
-    for number, where in places.items():
-        problems.extend(_session_problems(catalog.sessions[number], where, catalog))
-    return problems
+    """Faults between a catalog's parts, and of sessions by number with how each place is told."""
+    told = (_session_problems(catalog.sessions[n], where, catalog) for n, where in places.items())
+    return [*_repeated_ids(catalog, str(path)), *chain.from_iterable(told)]
 
 
 def _repeated_ids(catalog: Catalog, file: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     bench_registration_bumps,
     bench_registration_rig,
     bench_releases,
+    bench_scale,
     bench_sync,
     bench_tone,
     release_claims,
@@ -96,6 +97,10 @@ def metrics(setting: Setting) -> Section:
     return bench_metrics.section(M3SVD / "val", bench_metrics.Effort(rounds=setting.rounds))
 
 
+def scale(setting: Setting) -> Section:
+    return bench_scale.section(M3SVD, bench_scale.Effort(rounds=setting.rounds))
+
+
 def tone(_: Setting) -> Section:
     return bench_tone.section(bench_tone.Effort())
 
@@ -131,6 +136,7 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "sync": sync,
     "network": network,
     "metrics": metrics,
+    "scale": scale,
 }
 
 

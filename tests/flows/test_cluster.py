@@ -20,20 +20,6 @@ def ingested(work: Path) -> bool:
     return any(work.glob("facts/*/ingest.json"))
 
 
-def test_a_cluster_builds_what_one_process_builds(
-    built: Built, server: str, tmp_path: Path
-) -> None:
-    work = tmp_path / "work"
-    with cluster(tmp_path, workers=2) as started:
-        words = (*build_command(built.catalog, work), "--scheduler", started.address)
-        with running(*words, PREFECT_API_URL=server) as command:
-            answer = command.answer()
-
-    assert answer.code == 0, answer.complaints
-    assert tree(work / "clips") == tree(built.work / "clips")
-    assert debris(work) == []
-
-
 def test_a_worker_killed_in_mid_task_costs_only_its_task(
     built: Built, server: str, tmp_path: Path
 ) -> None:
