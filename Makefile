@@ -12,7 +12,7 @@ RELEASE ?= v0.1.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test browser check lint types docs paper bench golden torture clean
+.PHONY: setup demo test system check lint types docs paper bench golden torture clean
 
 setup: $(READY)
 
@@ -26,15 +26,15 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## film the simulated rig, build, release, publish, train, fuse
 	$(RUN)/twinband demo $(DEMO)
 
-test: $(READY) browser  ## the whole suite, one thread a worker
+test: $(READY) system  ## the whole suite, one thread a worker
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-browser:  ## Chromium for the tests of pages, where there is none yet
-	@command -v chromium > /dev/null || { \
+system:  ## Chromium for the tests of pages and PostgreSQL for those of a shared server, where there are none yet
+	@{ command -v chromium && ls /usr/lib/postgresql/*/bin/postgres; } > /dev/null 2>&1 || { \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    as=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
-	    $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium; \
-	} || { echo "the tests of pages need chromium on the path; install it, then run this again" >&2; exit 1; }
+	    $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium postgresql; \
+	} || { echo "the tests need chromium and postgresql; install them, then run this again" >&2; exit 1; }
 
 lint: $(READY)
 	$(RUN)/ruff check .

@@ -253,6 +253,29 @@ def review(catalog: Path, work: Path, port: int) -> Answer:
 
 
 @command
+@catalog_option
+@work_option
+@click.option("--to", help="Where releases are published, unless a run says otherwise.")
+@click.option("--build-cron", metavar="CRON", help="When to build, such as '0 3 * * *'.")
+@click.option("--release-cron", metavar="CRON", help="When to release.")
+def serve(
+    *, catalog: Path, work: Path, to: str | None, build_cron: str | None, release_cron: str | None
+) -> Answer:
+    """Offer build, release and publish as deployments of the Prefect server of PREFECT_API_URL."""
+    from flows.environment import prepare_environment
+
+    prepare_environment()
+    from flows.deployments import serve_deployments
+    from schemas.catalog import load_catalog
+
+    name = load_catalog(catalog).dataset.name
+    crons = {"build": build_cron, "release": release_cron}
+    chosen = {kind: cron for kind, cron in crons.items() if cron}
+    serve_deployments(name, catalog, work, to=to, cron=chosen)
+    return Answer({"deployments": [f"{kind}/{name}" for kind in ("build", "release", "publish")]})
+
+
+@command
 @click.argument("source", type=ANYTHING)
 @click.argument("out", type=ANYTHING)
 @click.option(
