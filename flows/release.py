@@ -1,6 +1,5 @@
 """Freezing a build as a release, comparing releases, and clearing out what none needs."""
 
-import re
 from pathlib import Path
 
 from pipeline.garbage import find_debris, run_delete, run_find_garbage
@@ -12,9 +11,7 @@ from pipeline.workspace import Workspace
 from schemas.catalog import load_catalog
 from schemas.errors import ReleaseError, WorkspaceError
 from schemas.facts import ShardFacts
-from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, uncollected
-
-VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, newest, uncollected
 
 
 def release_dataset(catalog_path: Path, version: str, root: Path) -> Release:
@@ -48,13 +45,13 @@ def next_version(root: Path) -> str:
 
     What a release adds is a minor change: what stood in the former one still stands.
     """
-    found = [
-        tuple(map(int, match.groups()))
-        for path in (root / "releases").glob("v*")
-        if (match := VERSION.fullmatch(path.name)) is not None
-    ]
-    major, minor, _ = max(found, default=(0, 0, 0))
-    return f"v{major}.{minor + 1}.0"
+    major, minor, _ = (newest_version(root) or "v0.0.0").removeprefix("v").split(".")
+    return f"v{major}.{int(minor) + 1}.0"
+
+
+def newest_version(root: Path) -> str | None:
+    """The highest version of a workspace's releases; None where there is none."""
+    return newest(path.name for path in (root / "releases").glob("v*"))
 
 
 def diff_versions(old: str, new: str, root: Path) -> ReleaseDiff:

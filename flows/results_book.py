@@ -64,7 +64,7 @@ FLOW = """## What flowD does
 
 Medians over the test clips of means over {pairs} pairs of neighbouring frames, optical flow DIS:
 the direction that aligns lies below no flow at all, which lies below the direction that TemCoCo's
-text has literally; degraded sources lie far above clean ones.
+text has literally; degraded sources lie above clean ones.
 """
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from flows.build import Build, build_dataset
 from flows.progress import silence
-from flows.release import next_version, release_dataset
+from flows.release import newest_version, next_version, release_dataset
 from pipeline.durable import make_folder, rename
-from pipeline.importers_session import add_session
+from pipeline.hub import read_release
+from pipeline.importers_session import add_session, find_recordings
 from pipeline.report import run_report
 from pipeline.workspace import Workspace, load, save
 from schemas.catalog import Session, load_catalog
@@ -154,8 +155,8 @@ class Watcher:
     def _release(self, built: Build) -> str | None:
         """The version of a release of all that is built, with its pages; None: nothing new."""
         workspace = Workspace(self.watch.root.resolve())
-        if not built.built:
-            return None
+        if not built.built and set(built.clips) <= self._released(workspace):
+            return None  # otherwise a watch was killed between a build and its release
         version = next_version(workspace.root)
         try:
             made = release_dataset(self.watch.catalog, version, self.watch.root)
@@ -165,6 +166,25 @@ class Watcher:
         page, _ = run_report(made.version, workspace, None, silence)
         self.tell(f"release {made.version}, {len(made.clips)} clips: {page}")
         return made.version
+
+    @staticmethod
+    def _released(workspace: Workspace) -> set[str]:
+        """The clips of the newest release."""
+        newest = newest_version(workspace.root)
+        if newest is None:
+            return set()
+        return {clip.clip for clip in read_release(workspace.release(newest)).clips}
+
+    def _unlisted(self, folder: Path) -> list[str]:
+        """Recordings that came into a folder after its session was added."""
+        catalog, session = load_catalog(self.watch.catalog), self._in_catalog(folder)
+        listed = () if session is None else session.recordings
+        known = {(catalog.data_root / one.infrared).resolve() for one in listed}
+        try:
+            found = find_recordings(folder.resolve())
+        except CatalogError:
+            return []
+        return [one.id for one in found if one.streams["infrared"].resolve() not in known]
 
     def _report(
         self, known: WatchedSession, contents: str, built: Build, release: str | None
@@ -187,6 +207,11 @@ class Watcher:
             )
         )
         self.tell(f"{known.folder}: built, {len(clips)} clips, {len(rejected)} rejected")
+        if unlisted := self._unlisted(self.watch.folder / known.folder):
+            self.tell(
+                f"{known.folder}: {', '.join(unlisted)} came later and is in no catalog; write it "
+                "into the session's file"
+            )
         for each in rejected:
             self.tell(f"{known.folder}: {each.recording}: {each.stage}: {each.reason}")
 

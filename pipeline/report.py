@@ -2,7 +2,7 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -26,7 +26,7 @@ from pipeline.sync_clock import ClockFit
 from pipeline.workspace import Workspace, load, load_arrays
 from schemas.errors import ReleaseError
 from schemas.facts import IngestFacts, RegisterFacts, ShardFacts, StreamFacts, SyncFacts
-from schemas.release import Release, ReleaseClip, uncollected
+from schemas.release import Release, ReleaseClip, newest, uncollected
 from schemas.report import ClipLook, Concern
 
 PAGES = Path(__file__).parent / "report_pages"
@@ -70,18 +70,6 @@ def _from(clip: str, concern: Concern) -> Concern:
         return concern
     text = concern.text.replace(concern.other, concern.clip)
     return concern.model_copy(update={"clip": clip, "other": concern.clip, "text": text})
-
-
-def newest(versions: Iterable[str], before: str | None = None) -> str | None:
-    """The highest of some versions, or the highest below another one; None: there is none."""
-    ordered = sorted(versions, key=_numbers)
-    if before is not None:
-        ordered = [version for version in ordered if _numbers(version) < _numbers(before)]
-    return ordered[-1] if ordered else None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.removeprefix("v").split("."))
 
 
 def concerns_of(release: Release, looks: Mapping[str, ClipLook]) -> list[Concern]:

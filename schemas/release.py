@@ -2,7 +2,7 @@
 
 import gc
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
@@ -269,3 +269,15 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def newest(versions: Iterable[str], before: str | None = None) -> str | None:
+    """The highest of some versions, or the highest below another one; None: there is none."""
+    ordered = sorted(versions, key=_numbers)
+    if before is not None:
+        ordered = [version for version in ordered if _numbers(version) < _numbers(before)]
+    return ordered[-1] if ordered else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.removeprefix("v").split("."))

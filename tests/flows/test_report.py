@@ -12,10 +12,10 @@ from flows.progress import silence
 from flows.release import release_dataset
 from pipeline.publish import run_release
 from pipeline.publish_verify import verify_release
-from pipeline.report import newest, run_report
+from pipeline.report import run_report
 from pipeline.workspace import Workspace
 from schemas.errors import ReleaseError
-from schemas.release import Release
+from schemas.release import Release, newest
 from tests.flows.browser import DESK, LAPTOP, chromium, visiting
 from tests.flows.conftest import Built
 from tests.flows.rig import COMMAND, Answer, running
