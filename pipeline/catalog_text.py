@@ -5,8 +5,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 PLAIN_WORD = re.compile(r"[A-Za-z][\w -]*[\w]|[A-Za-z]")
@@ -25,6 +26,14 @@ Place = Sequence[str | int]
 def plain(text: str) -> object:
     """The values of YAML text."""
     return YAML(typ="safe").load(io.StringIO(text))
+
+
+def says(text: str, schema: type[BaseModel], expected: BaseModel) -> bool:
+    """Whether the text is valid and means what is expected."""
+    try:
+        return schema.model_validate(plain(text)) == expected
+    except (ValidationError, YAMLError, ValueError):
+        return False
 
 
 def with_member(text: str, place: Place, key: str, value: str) -> str | None:

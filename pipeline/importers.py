@@ -154,6 +154,11 @@ def catalog_text(catalog: CatalogFile, file_name: str) -> str:
     notes = {"rigs": "", "sessions": RECORDINGS_NOTE.format(fps=M3SVD_FPS), "splits": SPLITS_NOTE}
     for key in notes.keys() & document.keys():
         document.yaml_set_comment_before_after_key(key, before="\n" + notes[key])
+    return yaml_text(document)
+
+
+def yaml_text(document: CommentedMap) -> str:
+    """A file as people edit it."""
     yaml = YAML()
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -1,24 +1,20 @@
 """Adopting a session of one's own rig: its recordings are found by the names of their files."""
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
-from pipeline.catalog_text import plain, with_item
+from pipeline.catalog_text import plain, says, with_item
 from pipeline.degrade_draws import Band
 from pipeline.image_files import FRAME_NAME, written_whole
-from pipeline.importers import slug_of
+from pipeline.importers import slug_of, yaml_text
 from pipeline.video_files import StreamProbe, probe
 from schemas.catalog import Catalog, CatalogFile, Rig, Session, catalog_problems, load_catalog
 from schemas.errors import CatalogError, VideoError
-from schemas.yaml_files import load_yaml, parse, read_plain
+from schemas.yaml_files import load_yaml, parse
 
 WORDS: dict[str, Band] = {
     **dict.fromkeys(("infrared", "ir", "thermal", "lwir", "mwir"), "infrared"),
@@ -333,10 +329,9 @@ def _saved(session: Session, path: Path, catalog: Catalog, catalog_path: Path) -
     if problems := catalog_problems(more, catalog_path, {len(catalog.sessions): f"{path}: "}):
         raise CatalogError("\n".join(problems))
     before = load_yaml(catalog_path, CatalogFile)
-    read_plain(catalog_path)  # with its bounds, before the text is worked on
     text = with_item(catalog_path.read_bytes().decode(), ("sessions",), entry)
     expected = before.model_copy(update={"sessions": (*before.sessions, entry)})
-    if text is None or not _says(text, expected):
+    if text is None or not says(text, CatalogFile, expected):
         raise CatalogError(
             f"{catalog_path}: its sessions are written in a way that leaves no place for another; "
             f"write it there yourself: - {entry}"
@@ -353,20 +348,8 @@ def _saved(session: Session, path: Path, catalog: Catalog, catalog_path: Path) -
     return AddedSession(session, path)
 
 
-def _says(text: str, expected: CatalogFile) -> bool:
-    try:
-        return CatalogFile.model_validate(plain(text)) == expected
-    except (ValidationError, YAMLError, ValueError):
-        return False
-
-
 def session_text(session: Session) -> str:
     """A session's file as people edit it."""
     document = CommentedMap(session.model_dump(mode="json", exclude_unset=True))
     document.yaml_set_start_comment(SESSION_HEAD + "\n\n")
-    yaml = YAML()
-    yaml.width = 100
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    stream = io.StringIO()
-    yaml.dump(document, stream)
-    return stream.getvalue()
+    return yaml_text(document)

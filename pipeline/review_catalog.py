@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pydantic import JsonValue, ValidationError
-from ruamel.yaml.error import YAMLError
+from pydantic import JsonValue
 
 from pipeline.catalog_text import (
     Place,
     as_written,
     flow,
     plain,
+    says,
     with_member,
     without_member,
 )
@@ -60,7 +60,7 @@ def with_changes(text: str, written: Written, changes: Changes) -> str:
                 if value is None
                 else with_member(after, written.place, key, flow(value))
             )
-    if after is None or not _says(after, written.schema, expected):
+    if after is None or not says(after, written.schema, expected):
         shown = ", ".join(f"{key}: {flow(value)}" for key, value in changes.items())
         raise CatalogError(
             f"{name}: {_told(written.place)} is written in a way that leaves no place for a "
@@ -83,15 +83,6 @@ def _expected(
         else:
             here[key] = value
     return parse(document, written.schema, str(written.path))
-
-
-def _says(
-    text: str, schema: type[CatalogFile] | type[Session], expected: CatalogFile | Session
-) -> bool:
-    try:
-        return schema.model_validate(plain(text)) == expected
-    except (ValidationError, YAMLError, ValueError):
-        return False
 
 
 def _told(place: Place) -> str:
