@@ -60,7 +60,7 @@ def ablated(recipe: TrainingRecipe, name: str) -> TrainingRecipe:
 
 def ablate_release(
     release: str,
-    root: Path,
+    work: Path | str,
     folder: Path,
     recipe: TrainingRecipe,
     *,
@@ -74,7 +74,7 @@ def ablate_release(
 
     Args:
         release: a version of the workspace, a published folder, or an address.
-        root: the workspace's folder.
+        work: the workspace: a folder, or an address of an object store.
         folder: where the runs go.
         recipe: of all of them, with every part.
         split: whose clips are scored.
@@ -88,7 +88,7 @@ def ablate_release(
         ReleaseError, StoreError, EvaluateError: the release or a clip cannot be read or scored.
     """
     recipes = {name: ablated(recipe, name) for name in ABLATIONS}
-    data = release_material(release, root, recipe).data
+    data = release_material(release, work, recipe).data
     found = []
     for name, variant in recipes.items():
 
@@ -96,7 +96,7 @@ def ablate_release(
             report(done, total, f"{name} {latest}")
 
         if not _is_done(folder / name, variant, data):
-            trained = train_release(release, root, folder / name, variant, shown)
+            trained = train_release(release, work, folder / name, variant, shown)
             if trained.ended == "interrupted":
                 raise TrainError(
                     f"{name} was stopped after {trained.steps} steps; give the same command again "
@@ -104,7 +104,7 @@ def ablate_release(
                 )
         weights = folder / name / f"{name}.safetensors"
         weights.write_bytes((folder / name / WEIGHTS_NAME).read_bytes())
-        found.append(evaluate_release(release, root, weights, Choices(), split=split, report=shown))
+        found.append(evaluate_release(release, work, weights, Choices(), split=split, report=shown))
     return found
 
 

@@ -16,11 +16,14 @@ from flows.progress import Show, silence
 from flows.runners import prefect_server, task_runner
 from flows.stages import ingest, register, shard, sync
 from pipeline.lease import LEASE_DURATION_S
+from pipeline.object_raw import raw_at_hand, raw_listing
+from pipeline.object_workspace import opened_workspace, workspace_at
 from pipeline.outcomes import current_outcome, run_reject
 from pipeline.shard import run_find_whole
 from pipeline.workspace import Workspace
 from schemas.base import Slug, StrictModel
-from schemas.catalog import RecordingPlan, load_catalog
+from schemas.catalog import RecordingPlan
+from schemas.catalog_reading import load_catalog
 from schemas.errors import (
     DegradeError,
     IngestError,
@@ -61,7 +64,7 @@ class Build(StrictModel):
 
 def build_dataset(
     catalog_path: Path,
-    root: Path,
+    work: Path | str,
     *,
     workers: int = 1,
     scheduler: str | None = None,
@@ -72,7 +75,7 @@ def build_dataset(
 
     Args:
         catalog_path: the catalog.
-        root: the workspace's folder.
+        work: the workspace: a folder, or an address of an object store.
         workers: recordings built at the same time on this machine.
         scheduler: address of a dask.distributed scheduler to use instead.
         lease_duration_s: silence after which another build of this workspace passes for dead; the
@@ -80,20 +83,21 @@ def build_dataset(
         report: told of every recording that has its outcome, unchanged ones first.
 
     Raises:
-        CatalogError: the catalog has problems.
+        CatalogError: the catalog has problems, or files are missing.
         WorkspaceError: another build holds the workspace or took it over, its disk is full, or the
             scheduler does not answer.
     """
-    plans = list(load_catalog(catalog_path).plans())
-    workspace = Workspace(root.resolve())
+    catalog = load_catalog(catalog_path)
+    plans, raw = list(catalog.plans()), raw_listing(catalog, catalog_path)
     with (
         _cluster_told(scheduler),
+        opened_workspace(work, parts=("facts",)) as workspace,
         _room_told(workspace),
         workspace.owned(lease_duration_s=lease_duration_s) as held,
     ):
         outcomes: dict[str, ShardFacts] = {}
         for plan in plans:
-            outcome = current_outcome(plan, held)
+            outcome = current_outcome(plan, held, raw)
             if outcome is not None and run_find_whole(outcome, held):
                 outcomes[plan.recording.id] = outcome
                 report(len(outcomes), len(plans), plan.recording.id)
@@ -101,12 +105,11 @@ def build_dataset(
         if pending:
             with prefect_server():
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
-                for made in build(catalog_path, held.root, str(held.build), pending):
+                for made in build(catalog_path, held.place, str(held.build), pending):
                     outcomes[made.recording] = made
                     report(len(outcomes), len(plans), made.recording)
-    return _summary(
-        [outcomes[plan.recording.id] for plan in plans], set(pending), workspace.set_aside_stores()
-    )
+        damaged = workspace.set_aside_stores()
+    return _summary([outcomes[plan.recording.id] for plan in plans], set(pending), damaged)
 
 
 @contextmanager
@@ -160,14 +163,15 @@ def _summary(outcomes: Sequence[ShardFacts], worked_on: set[str], damaged: Seque
 
 @flow(name="build-dataset")
 def build_recordings(
-    catalog_path: Path, root: Path, build: str, recordings: Sequence[str]
+    catalog_path: Path, work: str, build: str, recordings: Sequence[str]
 ) -> Iterator[ShardFacts]:
     """Build the named recordings; a bug in one stops the build, an unusable one does not.
 
     Prefect sends a flow's parameters to every dask process, so they have to be plain.
     """
     plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
-    for future in as_completed(build_recording.map(plans, unmapped(Workspace(root, build)))):
+    workspace = workspace_at(work, build)
+    for future in as_completed(build_recording.map(plans, unmapped(workspace))):
         yield future.result()
 
 
@@ -175,9 +179,16 @@ def build_recordings(
 def build_recording(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     """Take one recording through the stages; one that cannot be used ends as a Rejection."""
     facts: StrictModel | None = None
-    for name, step in JOURNEY:
-        try:
-            facts = step(plan, workspace)
-        except UNUSABLE as error:
-            return run_reject(plan, name, error, workspace)
+    with (
+        workspace.recording_at_hand(plan.recording.id) as here,
+        raw_at_hand(plan, here) as at_hand,
+    ):
+        for name, step in JOURNEY:
+            try:
+                facts = step(at_hand, here)
+            except UNUSABLE as error:
+                facts = run_reject(at_hand, name, error, here)
+            here.keep()
+            if isinstance(facts, ShardFacts):
+                break
     return cast("ShardFacts", facts)

@@ -85,7 +85,7 @@ def simulate(*, folder: Path, small: bool, seed: int) -> Answer:
 def import_command(layout: str, root: Path, catalog: Path) -> Answer:
     """Adopt an existing dataset at ROOT: write the CATALOG that builds it."""
     from pipeline.importers import import_m3svd
-    from schemas.catalog import load_catalog
+    from schemas.catalog_reading import load_catalog
 
     import_m3svd(root, catalog)
     recordings = [recording.id for _, recording in load_catalog(catalog).recordings()]
@@ -100,7 +100,7 @@ def import_command(layout: str, root: Path, catalog: Path) -> Answer:
 @work_option
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--scheduler", help="Address of a dask.distributed scheduler to use instead.")
-def build(catalog: Path, work: Path, workers: int, scheduler: str | None) -> Answer:
+def build(catalog: Path, work: Path | str, workers: int, scheduler: str | None) -> Answer:
     """Bring every recording to sealed clips; what is done already stays as it is."""
     from flows.environment import prepare_environment
 
@@ -115,8 +115,8 @@ def build(catalog: Path, work: Path, workers: int, scheduler: str | None) -> Ans
         lines.append(f"built {made.built} recordings, {made.unchanged} unchanged")
     else:
         lines.append(f"nothing to do: {made.unchanged} recordings unchanged")
-    lines += [f"damaged and moved aside: {work / store}" for store in made.damaged]
-    lines.append(f"{len(made.clips)} clips in {work / 'clips'}")
+    lines += [f"damaged and moved aside: {work}/{store}" for store in made.damaged]
+    lines.append(f"{len(made.clips)} clips in {work}/clips")
     return Answer(made.model_dump(mode="json"), lines, refused=not made.clips)
 
 
@@ -124,7 +124,7 @@ def build(catalog: Path, work: Path, workers: int, scheduler: str | None) -> Ans
 @click.argument("version")
 @catalog_option
 @work_option
-def release(version: str, catalog: Path, work: Path) -> Answer:
+def release(version: str, catalog: Path, work: Path | str) -> Answer:
     """Freeze the built clips of CATALOG as release VERSION (such as v1.0.0)."""
     from flows.release import release_dataset
 
@@ -143,7 +143,7 @@ def release(version: str, catalog: Path, work: Path) -> Answer:
 @click.argument("old")
 @click.argument("new")
 @work_option
-def diff(old: str, new: str, work: Path) -> Answer:
+def diff(old: str, new: str, work: Path | str) -> Answer:
     """Tell which clips NEW has otherwise than OLD, and why (versions, or published folders)."""
     from flows.release import diff_versions
     from pipeline.publish_diff import diff_lines
@@ -160,7 +160,7 @@ def diff(old: str, new: str, work: Path) -> Answer:
 @catalog_option
 @work_option
 @click.option("--delete", is_flag=True, help="Delete it; otherwise it is only listed.")
-def gc(*, catalog: Path, work: Path, delete: bool) -> Answer:
+def gc(*, catalog: Path, work: Path | str, delete: bool) -> Answer:
     """List, or delete, what no release and no recording of CATALOG names any more."""
     from flows.release import collect_garbage
 
@@ -181,12 +181,13 @@ def gc(*, catalog: Path, work: Path, delete: bool) -> Answer:
 @click.argument("version", required=False)
 @work_option
 @click.option("--quick", is_flag=True, help="Compare names, sizes and manifests; read no pixel.")
-def verify(*, version: str | None, work: Path, quick: bool) -> Answer:
+def verify(*, version: str | None, work: Path | str, quick: bool) -> Answer:
     """Prove every byte of VERSION, or of every release and clip of the workspace."""
+    from pipeline.object_workspace import opened_workspace
     from pipeline.publish_verify import verify_release
-    from pipeline.workspace import Workspace
 
-    faults = verify_release(version, Workspace(work), quick=quick)
+    with opened_workspace(work, parts=("releases",)) as workspace:
+        faults = verify_release(version, workspace, quick=quick)
     document = {"ok": not faults, "faults": [fault.model_dump(mode="json") for fault in faults]}
     proven = "every file is there in its size" if quick else "every byte is as it was sealed"
     lines = [str(fault) for fault in faults] or [proven]
@@ -204,7 +205,9 @@ def verify(*, version: str | None, work: Path, quick: bool) -> Answer:
 @work_option
 @click.option("--public", is_flag=True, help="If the repository has to be made: for all to see.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be sent and removed.")
-def publish(*, version: str, destination: str, work: Path, public: bool, dry_run: bool) -> Answer:
+def publish(
+    *, version: str, destination: str, work: Path | str, public: bool, dry_run: bool
+) -> Answer:
     """Publish VERSION to a folder laid out like a Hub dataset repository, or to the Hub itself."""
     from flows.progress import progress
     from flows.publish import plan_publishing, publish_release, told_plan
@@ -224,14 +227,13 @@ def publish(*, version: str, destination: str, work: Path, public: bool, dry_run
 @click.argument("version", required=False)
 @work_option
 @click.option("--out", type=FOLDER, help="Folder of the pages.  [default: WORK/reports/VERSION]")
-def report(version: str | None, work: Path, out: Path | None) -> Answer:
+def report(version: str | None, work: Path | str, out: Path | None) -> Answer:
     """Write pages about VERSION (the newest if none is named): open index.html in a browser."""
     from flows.progress import progress
-    from pipeline.report import run_report
-    from pipeline.workspace import Workspace
+    from flows.release import report_release
 
     with progress("looking at clips") as show:
-        page, told = run_report(version, Workspace(work.resolve()), out, show)
+        page, told = report_release(version, work, out, show)
     document = {"report": str(page), "version": told.version, "clips": len(told.clips)}
     return Answer(document, [f"{len(told.clips)} clips of {told.version}: {page}"])
 
@@ -240,7 +242,7 @@ def report(version: str | None, work: Path, out: Path | None) -> Answer:
 @catalog_option
 @work_option
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: any free one]")
-def review(catalog: Path, work: Path, port: int) -> Answer:
+def review(catalog: Path, work: Path | str, port: int) -> Answer:
     """Go through recordings in a browser; each decision is in CATALOG at once. Ctrl-C ends it."""
     from flows.review import serve_review
 
@@ -259,14 +261,19 @@ def review(catalog: Path, work: Path, port: int) -> Answer:
 @click.option("--build-cron", metavar="CRON", help="When to build, such as '0 3 * * *'.")
 @click.option("--release-cron", metavar="CRON", help="When to release.")
 def serve(
-    *, catalog: Path, work: Path, to: str | None, build_cron: str | None, release_cron: str | None
+    *,
+    catalog: Path,
+    work: Path | str,
+    to: str | None,
+    build_cron: str | None,
+    release_cron: str | None,
 ) -> Answer:
     """Offer build, release and publish as deployments of the Prefect server of PREFECT_API_URL."""
     from flows.environment import prepare_environment
 
     prepare_environment()
     from flows.deployments import serve_deployments
-    from schemas.catalog import load_catalog
+    from schemas.catalog_reading import load_catalog
 
     name = load_catalog(catalog).dataset.name
     crons = {"build": build_cron, "release": release_cron}

@@ -23,8 +23,36 @@ catalog_option = click.option(
     show_default=True,
     help="The catalog.",
 )
+
+
+class WorkPlace(click.ParamType[Path | str]):
+    """A folder of this machine, or an address of an object store."""
+
+    name = "place"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """A path for a folder, and the address as it is."""
+        if isinstance(value, Path) or "://" not in value:
+            folder: Path = FOLDER.convert(value, param, ctx)
+            return folder
+        from schemas.base import is_object_address
+
+        if not is_object_address(value):
+            self.fail(f"{value} is none of s3://, gs:// and az:// with a place in it", param, ctx)
+        return value.rstrip("/")
+
+
 work_option = click.option(
-    "--work", type=FOLDER, default="work", show_default=True, help="Folder to build in."
+    "--work",
+    type=WorkPlace(),
+    default="work",
+    show_default=True,
+    help="The workspace: a folder, or s3://bucket/path and the like.",
+)
+work_folder_option = click.option(
+    "--work", type=FOLDER, default="work", show_default=True, help="The workspace's folder."
 )
 
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from flows.cli_answers import ANYTHING, FILE, FOLDER, Answer, answering, catalog_option, work_option
+from flows.cli_answers import (
+    ANYTHING,
+    FILE,
+    FOLDER,
+    Answer,
+    answering,
+    catalog_option,
+    work_folder_option,
+)
 
 
 @answering
@@ -68,7 +76,7 @@ def _board_size(_context: click.Context, _option: click.Parameter, value: str) -
 @click.argument("rig")
 @click.argument("folder", type=FOLDER)
 @catalog_option
-@work_option
+@work_folder_option
 @click.option(
     "--board",
     required=True,

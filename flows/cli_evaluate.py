@@ -63,7 +63,7 @@ DATASETS = ["tno", "roadscene", "msrs", "llvip", "m3fd", "hdo", "ino"]
 @click.option("--out", type=FOLDER, help="Write JSON, CSV, Parquet, LaTeX, HTML, pictures.")
 def evaluate(
     release: str | None,
-    work: Path,
+    work: Path | str,
     methods: tuple[Any, ...],
     weights: tuple[Path, ...],
     split: Any,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli_answers import FOLDER, Answer, answering, catalog_option, work_option
+from flows.cli_answers import FOLDER, Answer, answering, catalog_option, work_folder_option
 
 
 def _frame_size(
@@ -93,7 +93,7 @@ def add(
 @answering
 @click.argument("folder", type=FOLDER)
 @catalog_option
-@work_option
+@work_folder_option
 @rig_option
 @site_option
 @fps_option
@@ -141,7 +141,7 @@ def watch(
 
 @answering
 @click.argument("clip")
-@work_option
+@work_folder_option
 @click.option("--pair", type=click.IntRange(0), help="Which to show.  [default: in the middle]")
 @click.option("--picture/--no-picture", default=None, help="[default: on a terminal]")
 def show(*, clip: str, work: Path, pair: int | None, picture: bool | None) -> Answer:

@@ -34,7 +34,7 @@ steps_option = click.option("--steps", type=click.IntRange(1), help="Overrides t
               help="Processes that read windows.")  # fmt: skip
 def train(
     release: str,
-    work: Path,
+    work: Path | str,
     out: Path,
     recipe: Path | None,
     preset: str | None,
@@ -89,7 +89,7 @@ def train(
               show_default=True, help="Whose clips are scored.")  # fmt: skip
 def ablate(
     release: str,
-    work: Path,
+    work: Path | str,
     out: Path,
     recipe: Path | None,
     preset: str | None,

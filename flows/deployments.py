@@ -21,9 +21,8 @@ from prefect.types.entrypoint import EntrypointType
 from flows.build import build_dataset
 from flows.progress import silence
 from flows.publish import plan_publishing, publish_release
-from flows.release import next_version, release_dataset
-from pipeline.report import run_report
-from pipeline.workspace import Workspace
+from flows.release import next_version, release_dataset, report_release
+from schemas.base import is_object_address
 from schemas.errors import PublishError, WorkspaceError
 
 APPROVAL_S = 7 * 24 * 3600
@@ -46,10 +45,15 @@ class Approval(RunInput):
     reason: str = ""
 
 
+def _place(work: str) -> Path | str:
+    """Of a workspace, as its parameter names it."""
+    return work if is_object_address(work) else Path(work).resolve()
+
+
 @flow(name="build", log_prints=True)
 def build(catalog: str, work: str, workers: int = 1) -> dict[str, Any]:
     """Build what is left to do of a catalog; the table of rejections is an artifact."""
-    made = build_dataset(Path(catalog), Path(work), workers=workers)
+    made = build_dataset(Path(catalog), _place(work), workers=workers)
     create_table_artifact(
         table=[
             {"recording": each.recording, "stage": each.stage, "reason": each.reason}
@@ -65,9 +69,10 @@ def build(catalog: str, work: str, workers: int = 1) -> dict[str, Any]:
 @flow(name="release", log_prints=True)
 def release(catalog: str, work: str, version: str | None = None) -> str:
     """Release what is built, by default as the next minor version, with its report."""
-    root = Path(work)
-    made = release_dataset(Path(catalog), version or next_version(root), root)
-    page, _ = run_report(made.version, Workspace(root.resolve()), None, silence)
+    place = _place(work)
+    made = release_dataset(Path(catalog), version or next_version(place), place)
+    pages = None if isinstance(place, Path) else Path(catalog).parent / f"report-{made.version}"
+    page, _ = report_release(made.version, place, pages, silence)
     counts = ", ".join(f"{count} {split}" for split, count in made.split_counts().items())
     create_markdown_artifact(
         markdown=f"# {made.version}\n\n{len(made.clips)} clips: {counts}\n\nRoot hash "
@@ -84,8 +89,8 @@ def publish(work: str, version: str, to: str, *, needs_approval: bool = True) ->
     Raises:
         PublishError: it was not approved.
     """
-    root = Path(work)
-    plan = plan_publishing(version, to, root)
+    place = _place(work)
+    plan = plan_publishing(version, to, place)
     create_markdown_artifact(
         markdown=f"# {version} to {plan.destination}\n\n{len(plan.send)} files "
         f"({plan.bytes_to_send:,} bytes) to send, {len(plan.remove)} to remove, "
@@ -97,19 +102,19 @@ def publish(work: str, version: str, to: str, *, needs_approval: bool = True) ->
         if said is None or not said.approved:
             reason = "" if said is None else said.reason
             raise PublishError(f"{version} was not approved: {reason or 'no reason given'}")
-    made = publish_release(version, to, root, is_private=True, report=silence)
+    made = publish_release(version, to, place, is_private=True, report=silence)
     return made.model_dump(mode="json")
 
 
 def serve_deployments(
-    name: str, catalog: Path, root: Path, *, to: str | None, cron: Mapping[str, str]
+    name: str, catalog: Path, work: Path | str, *, to: str | None, cron: Mapping[str, str]
 ) -> None:
     """Offer the three flows as deployments until the process is told to stop.
 
     Args:
         name: of the deployments, such as the dataset's.
         catalog: what is built and released.
-        root: the workspace's folder.
+        work: the workspace.
         to: where releases are published by default.
         cron: schedules by flow, such as `{"build": "0 3 * * *"}`.
 
@@ -121,7 +126,8 @@ def serve_deployments(
         raise WorkspaceError(
             "no Prefect server is named; start one (prefect server start) and set PREFECT_API_URL"
         )
-    places = {"catalog": str(catalog.resolve()), "work": str(root.resolve())}
+    place = work if isinstance(work, str) else str(work.resolve())
+    places = {"catalog": str(catalog.resolve()), "work": place}
     known: Known = {
         "build": (build, places),
         "release": (release, places),

@@ -16,7 +16,7 @@ from torch import Tensor
 from flows.evaluate_views import ClipViews, Follow, detections_of
 from flows.optical_flow import FlowMethod, flow_name, optical_flow
 from flows.progress import Show, silence
-from flows.release import release_folder
+from flows.release import release_place
 from flows.torchvision_parts import import_part
 from model.baselines import Method, fuse_classically
 from model.checkpoint import load_checkpoint
@@ -34,7 +34,7 @@ from model.fuse import Pair as FusingPair
 from model.fuse import fuse_stream
 from model.metrics_flow import Direction
 from model.network import VideoFusion
-from model.places import Place, is_address
+from model.places import Place
 from model.releases import open_release
 from model.stores import OpenClip, open_clip
 from schemas.catalog import Split
@@ -106,7 +106,7 @@ class Scored:
 
 def evaluate_release(
     release: str,
-    root: Path,
+    work: Path | str,
     fuser: Method | Path,
     choices: Choices,
     *,
@@ -117,7 +117,7 @@ def evaluate_release(
 
     Args:
         release: a version of the workspace, a folder with a release.json, or an address.
-        root: the workspace's folder.
+        work: the workspace: a folder, or an address of an object store.
         fuser: a method of model/baselines.py, or a checkpoint.
         choices: how; `sources` says which frames the result is compared with.
         split: whose clips.
@@ -128,7 +128,7 @@ def evaluate_release(
         CheckpointError: the checkpoint is none.
         ReleaseError, StoreError: the release or a clip cannot be read.
     """
-    chosen = choose(release, root, split)
+    chosen = choose(release, work, split)
     fused = fusing(fuser, choices)
     return score_clips(str(fuser), chosen, lambda _: fused, choices, report)
 
@@ -141,19 +141,19 @@ class ChosenClips:
     clips: tuple[ReleaseClip, ...]
 
 
-def choose(release: str, root: Path, split: Split) -> ChosenClips:
+def choose(release: str, work: Path | str, split: Split) -> ChosenClips:
     """The clips of one split.
 
     Args:
         release: a version of the workspace, a folder with a release.json, or an address.
-        root: the workspace's folder.
+        work: the workspace.
         split: whose clips.
 
     Raises:
         EvaluateError: the split has no clip.
         ReleaseError: the release cannot be read.
     """
-    opened, place = open_release(release if is_address(release) else release_folder(release, root))
+    opened, place = open_release(release_place(release, work))
     chosen = tuple(clip for clip in opened.clips if clip.split == split)
     if not chosen:
         raise EvaluateError(

@@ -75,7 +75,7 @@ def evaluate_folders(paths: Mapping[str, Path], choices: Choices, report: Show =
 
 def evaluate_outputs(
     release: str,
-    root: Path,
+    work: Path | str,
     folder: Path,
     choices: Choices,
     *,
@@ -86,7 +86,7 @@ def evaluate_outputs(
 
     Args:
         release: as `evaluate_release` takes it.
-        root: the workspace's folder.
+        work: the workspace: a folder, or an address of an object store.
         folder: laid out as those of `evaluate_folders`.
         choices: how.
         split: whose clips.
@@ -97,7 +97,7 @@ def evaluate_outputs(
             cannot be scored.
         VideoError, ReleaseError, StoreError: a file cannot be read.
     """
-    chosen = choose(release, root, split)
+    chosen = choose(release, work, split)
     found = _clips_of(folder)
     if len(found) == len(chosen.clips) == 1:
         found = {chosen.clips[0].clip: next(iter(found.values()))}

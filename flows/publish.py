@@ -1,9 +1,13 @@
 """Publishing a release: to a folder, or to a dataset repository of the Hugging Face Hub."""
 
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from flows.progress import Show, silence
+from pipeline.hub import read_release
+from pipeline.object_workspace import opened_workspace
 from pipeline.publish_send import run_plan, run_plan_for_hub, run_publish, run_publish_to_hub
 from pipeline.workspace import Workspace
 from schemas.catalog import HUB_REPO
@@ -17,7 +21,7 @@ HUB_ADDRESS = "hf://datasets/"
 def publish_release(
     version: str,
     destination: str,
-    root: Path,
+    work: Path | str,
     *,
     is_private: bool = True,
     report: Show = silence,
@@ -27,7 +31,7 @@ def publish_release(
     Args:
         version: such as v1.2.0.
         destination: a folder; organisation/name or hf://datasets/organisation/name of the Hub.
-        root: of the workspace.
+        work: the workspace; from an object store, the release is fetched first.
         is_private: of a repository that has to be made.
         report: told of every batch of files that the Hub has taken.
 
@@ -36,23 +40,35 @@ def publish_release(
             clip is not what the release lists.
         ReleaseError: there is no such release.
     """
-    workspace, repository = Workspace(root.resolve()), repository_of(destination)
-    if repository is None:
-        return run_publish(version, workspace, Path(destination))
-    return run_publish_to_hub(version, workspace, repository, report, is_private=is_private)
+    repository = repository_of(destination)
+    with _opened(version, work) as workspace:
+        if repository is None:
+            return run_publish(version, workspace, Path(destination))
+        return run_publish_to_hub(version, workspace, repository, report, is_private=is_private)
 
 
-def plan_publishing(version: str, destination: str, root: Path) -> PublishPlan:
+def plan_publishing(version: str, destination: str, work: Path | str) -> PublishPlan:
     """What `publish_release` would do; changes nothing.
 
     Raises:
         PublishError: what publishing would refuse before it sends anything.
         ReleaseError: there is no such release.
     """
-    workspace, repository = Workspace(root.resolve()), repository_of(destination)
-    if repository is None:
-        return run_plan(version, workspace, Path(destination))
-    return run_plan_for_hub(version, workspace, repository)
+    repository = repository_of(destination)
+    with _opened(version, work) as workspace:
+        if repository is None:
+            return run_plan(version, workspace, Path(destination))
+        return run_plan_for_hub(version, workspace, repository)
+
+
+@contextmanager
+def _opened(version: str, work: Path | str) -> Iterator[Workspace]:
+    """The workspace with every clip of a release at hand."""
+    with opened_workspace(work, parts=("releases",)) as workspace, ExitStack() as stack:
+        if isinstance(work, str):
+            for clip in read_release(workspace.release(version)).clips:
+                stack.enter_context(workspace.at_hand(clip.store))
+        yield workspace
 
 
 def repository_of(destination: str) -> str | None:

@@ -20,12 +20,14 @@ from pydantic import JsonValue
 from pipeline.clip_stores import open_clip
 from pipeline.geometry import homography_through, is_degenerate, matrix_of
 from pipeline.looks import run_look
+from pipeline.object_workspace import opened_workspace
 from pipeline.quality_concerns import clip_concerns, typical_sharpness
 from pipeline.report import PAGES as REPORT_PAGES
 from pipeline.report import templates
 from pipeline.review_catalog import run_change, run_find
 from pipeline.workspace import Workspace, load, load_arrays
-from schemas.catalog import Catalog, Recording, Session, load_catalog
+from schemas.catalog import Catalog, Recording, Session
+from schemas.catalog_reading import load_catalog
 from schemas.errors import ReviewError, TwinbandError
 from schemas.facts import ClipFacts, RegisterFacts, ShardFacts
 from schemas.report import ClipLook, Concern
@@ -100,7 +102,8 @@ class Desk:
         found = []
         for facts in outcome.clips:
             look, _ = self.look(facts)
-            _, about = open_clip(self.workspace.clip(facts.clip, facts.fingerprint))
+            with self.workspace.at_hand(Workspace.clip_path(facts.clip, facts.fingerprint)) as path:
+                _, about = open_clip(path)
             # by the frames' own times: between frames some may be lost
             start_s = float(times_s[about.first_infrared_frame] - times_s[0])
             sharpness = facts.quality.visible_sharpness
@@ -298,13 +301,13 @@ def _listed(recording: Recording, session: Session) -> dict[str, str]:
 
 
 def serve_review(
-    catalog: Path, root: Path, port: int, announce: Callable[[str], None]
+    catalog: Path, work: Path | str, port: int, announce: Callable[[str], None]
 ) -> Mapping[str, int]:
     """Serve the page on loopback until the process is told to stop.
 
     Args:
         catalog: decisions are written there.
-        root: of the workspace.
+        work: the workspace; looks at clips are kept there.
         port: 0 takes any that is free.
         announce: told of the address to open, which works once.
 
@@ -315,8 +318,20 @@ def serve_review(
         CatalogError: the catalog has problems.
         OSError: the port is taken.
     """
-    desk = Desk(catalog, Workspace(root.resolve()))
-    desk.opened()
+    with opened_workspace(work, parts=("facts", "looks")) as workspace:
+        desk = Desk(catalog, workspace)
+        desk.opened()
+        _serve(desk, port, announce)
+        workspace.keep()
+    reviews = [recording.review for _, recording in desk.opened().recordings()]
+    return {
+        "accepted": sum(one is not None and one.decision == "accept" for one in reviews),
+        "rejected": sum(one is not None and one.decision == "reject" for one in reviews),
+        "waiting": reviews.count(None),
+    }
+
+
+def _serve(desk: Desk, port: int, announce: Callable[[str], None]) -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
@@ -327,9 +342,3 @@ def serve_review(
         announce(door.address())
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-    reviews = [recording.review for _, recording in desk.opened().recordings()]
-    return {
-        "accepted": sum(one is not None and one.decision == "accept" for one in reviews),
-        "rejected": sum(one is not None and one.decision == "reject" for one in reviews),
-        "waiting": reviews.count(None),
-    }

@@ -11,10 +11,9 @@ from types import FrameType
 import torch
 
 from flows.progress import Show, silence
-from flows.release import release_folder
+from flows.release import release_place
 from model.checkpoint import load_checkpoint
 from model.clips import ClipWindows
-from model.places import is_address
 from model.releases import open_release
 from model.train import FirstWeights, Material, Means, TrainingResult, train
 from model.train_ranks import ALONE, Team
@@ -28,7 +27,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 def train_release(
     release: str,
-    root: Path,
+    work: Path | str,
     run_folder: Path,
     recipe: TrainingRecipe,
     report: Show = silence,
@@ -45,7 +44,7 @@ def train_release(
     Args:
         release: a version of the workspace, a folder that holds a release.json, or the address of
             a published one (model/places.py).
-        root: the workspace's folder.
+        work: the workspace: a folder, or an address of an object store.
         run_folder: where the run goes, or goes on.
         recipe: the choices.
         report: told of every step and its loss.
@@ -65,11 +64,11 @@ def train_release(
             lambda step, loss: report(step, recipe.steps, f"loss {loss:.4f}"),
             is_stopped,
         )
-        return train(release_material(release, root, recipe, first), recipe, run_folder, means)
+        return train(release_material(release, work, recipe, first), recipe, run_folder, means)
 
 
 def release_material(
-    release: str, root: Path, recipe: TrainingRecipe, first: Path | None = None
+    release: str, work: Path | str, recipe: TrainingRecipe, first: Path | None = None
 ) -> Material:
     """The windows of a release that a recipe asks for, of the train split and the val split.
 
@@ -78,7 +77,7 @@ def release_material(
         TrainError: a clip of either split is too short or too small, or the train split is empty.
         CheckpointError: `first` is no checkpoint.
     """
-    where = release if is_address(release) else release_folder(release, root)
+    where = release_place(release, work)
 
     def windows(split: Split, *, is_varied: bool) -> ClipWindows:
         return ClipWindows(

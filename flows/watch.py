@@ -17,7 +17,8 @@ from pipeline.hub import read_release
 from pipeline.importers_session import add_session, find_recordings
 from pipeline.report import run_report
 from pipeline.workspace import Workspace, load, save
-from schemas.catalog import Session, load_catalog
+from schemas.catalog import Session
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CatalogError, ReleaseError, WorkspaceError
 from schemas.facts import ShardFacts
 from schemas.watch import Watched, WatchedSession

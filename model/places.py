@@ -163,7 +163,8 @@ def _fetched(address: str, is_right: Callable[[bytes], bool] = lambda _: True) -
 
 def _read(address: str) -> bytes:
     options: dict[str, Any] = {}
-    if address.startswith("http://"):
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if address.startswith("s3://") else ""
+    if address.startswith("http://") or endpoint.startswith("http://"):
         options["client_options"] = {"allow_http": True}
     try:
         files, path = fsspec.core.url_to_fs(address, **options)

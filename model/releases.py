@@ -17,7 +17,7 @@ def open_release(release: str | Path) -> tuple[Release, Place]:
 
     Args:
         release: the folder of a release, in a workspace or published, or its release.json; or the
-            address of a published one.
+            address of one of them.
 
     Raises:
         ReleaseError: there is none, or its content is not what was released.
@@ -38,10 +38,17 @@ def open_release(release: str | Path) -> tuple[Release, Place]:
         raise ReleaseError(f"no release is found: {error}") from error
     except ReleaseError as error:
         raise ReleaseError(f"{file} {error}") from error
-    root = place.root
-    if place.address is None and root.parent.name == RELEASES_FOLDER:
-        place = place if (root / CLIPS_FOLDER).is_dir() else Place(root.parent.parent)
-    return opened, place
+    return opened, _clips_place(place)
+
+
+def _clips_place(place: Place) -> Place:
+    """The place of the clips of the release at `place`."""
+    if place.address is None:
+        is_inside = place.root.parent.name == RELEASES_FOLDER
+        has_clips = (place.root / CLIPS_FOLDER).is_dir()
+        return Place(place.root.parent.parent) if is_inside and not has_clips else place
+    workspace, _, above = place.address.rpartition("/")[0].rpartition("/")
+    return place_of(workspace) if above == RELEASES_FOLDER else place
 
 
 def open_released(release: str | Path, clip: str) -> OpenClip:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -55,7 +55,11 @@ def is_sealed(store: Path) -> bool:
 
 
 def verify_clip(
-    store: Path, *, quick: bool = False, expected_root_hash: str | None = None
+    store: Path,
+    *,
+    quick: bool = False,
+    expected_root_hash: str | None = None,
+    sizes: Mapping[str, int | None] | None = None,
 ) -> list[Fault]:
     """Everything wrong with `store`: missing, extra, truncated and changed files, by name.
 
@@ -64,6 +68,8 @@ def verify_clip(
         quick: compare the sizes of the listed files, and the names at the top of the store, alone;
             otherwise every folder is searched and every byte is read.
         expected_root_hash: what a release says the root hash is; None: not asked.
+        sizes: of every file that is there, for a store of which the manifest alone is at hand;
+            None: the folder is searched.
     """
     clip = store.parent.name
     try:
@@ -75,11 +81,11 @@ def verify_clip(
         for what in _manifest_faults(store, manifest, expected_root_hash)
     ]
     listed = {file.path: file for file in manifest.files}
-    present = _listed_files(store, manifest) if quick else files_of(store)
+    if sizes is None:
+        sizes = _listed_files(store, manifest) if quick else files_of(store)
     changed: dict[str, str] = {}
-    for name in sorted((listed.keys() | present.keys()) - {MANIFEST_NAME}):
-        path = None if quick else store / name
-        what = _file_fault(path, present.get(name), listed.get(name))
+    for name in sorted((listed.keys() | sizes.keys()) - {MANIFEST_NAME}):
+        what = _file_fault(name, sizes, listed.get(name), None if quick else store)
         if what is not None:
             changed[name] = what
     if not changed:
@@ -170,25 +176,27 @@ def _misplaced(store: Path, manifest: ClipManifest) -> str | None:
 
 
 def _file_fault(
-    path: Path | None, found: os.stat_result | None, listed: StoredFile | None
+    name: str, sizes: Mapping[str, int | None], listed: StoredFile | None, store: Path | None
 ) -> str | None:
     """What is wrong with one file, if anything.
 
     Args:
-        path: where its bytes are to be read; None: they are not.
-        found: what the system says of it; None: it is not there.
+        name: its path in the store.
+        sizes: of the files that are there; None of what is no plain file.
         listed: what the manifest says of it; None: nothing, and then it is there.
+        store: where its bytes are to be read; None: they are not.
     """
-    if listed is None or found is None:
-        return "missing" if found is None else "not listed in the manifest"
-    if not stat.S_ISREG(found.st_mode):
+    if listed is None or name not in sizes:
+        return "missing" if name not in sizes else "not listed in the manifest"
+    size_bytes = sizes[name]
+    if size_bytes is None:
         return "not a plain file"
-    if found.st_size != listed.size_bytes:
-        return f"{found.st_size} bytes long instead of {listed.size_bytes}"
-    if path is None:
+    if size_bytes != listed.size_bytes:
+        return f"{size_bytes} bytes long instead of {listed.size_bytes}"
+    if store is None:
         return None
     try:
-        with path.open("rb") as file:
+        with (store / name).open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return f"cannot be read: {error}"
@@ -202,9 +210,12 @@ def _array_of(path: str) -> str | None:
     return top if rest and top in CLIP_STORE else None
 
 
-def files_of(store: Path) -> dict[str, os.stat_result]:
-    """Everything below `store` that is not a plain folder, by its path there."""
-    found: dict[str, os.stat_result] = {}
+def files_of(store: Path) -> dict[str, int | None]:
+    """Size of everything below `store` that is no plain folder, by its path there.
+
+    None is the size of what is neither a folder nor a plain file.
+    """
+    found: dict[str, int | None] = {}
     folders = [("", str(store))]
     while folders:
         prefix, folder = folders.pop()
@@ -213,25 +224,31 @@ def files_of(store: Path) -> dict[str, os.stat_result]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((f"{prefix}{entry.name}/", entry.path))
                 else:
-                    found[f"{prefix}{entry.name}"] = entry.stat(follow_symlinks=False)
+                    found[f"{prefix}{entry.name}"] = _size_of(entry.stat(follow_symlinks=False))
     return found
 
 
-def _listed_files(store: Path, manifest: ClipManifest) -> dict[str, os.stat_result]:
+def _listed_files(store: Path, manifest: ClipManifest) -> dict[str, int | None]:
     """What the manifest lists and is there, and whatever else lies at the top of `store`.
 
     Folders that the manifest names are not searched: listing them costs ten times as much, and no
     reader looks at a file among the shards that the metadata of the array does not lead to.
     """
     top = str(store)
-    found: dict[str, os.stat_result] = {}
+    found: dict[str, int | None] = {}
     for file in manifest.files:
         with suppress(FileNotFoundError, NotADirectoryError):
-            found[file.path] = os.lstat(f"{top}/{file.path}")
+            found[file.path] = _size_of(os.lstat(f"{top}/{file.path}"))
     known = {file.path.partition("/")[0] for file in manifest.files}
     with os.scandir(top) as entries:
-        extra = {e.name: e.stat(follow_symlinks=False) for e in entries if e.name not in known}
-    return found | extra
+        for entry in entries:
+            if entry.name not in known:
+                found[entry.name] = _size_of(entry.stat(follow_symlinks=False))
+    return found
+
+
+def _size_of(found: os.stat_result) -> int | None:
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def remedy(store: Path) -> str:

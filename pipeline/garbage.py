@@ -1,13 +1,10 @@
 """Garbage: what a workspace holds that no release and no recording of the catalog names."""
 
-import os
 import re
-import shutil
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
-from pipeline.durable import rename
 from pipeline.hub import read_release
 from pipeline.workspace import Workspace, load
 from schemas.errors import WorkspaceError
@@ -68,20 +65,15 @@ def find_debris(workspace: Workspace) -> list[Garbage]:
 def run_delete(found: Collection[Garbage], workspace: Workspace) -> None:
     """Delete garbage; `workspace` is owned by the caller.
 
-    It is moved to the staging folder first: a store never stands half under its name.
-
     Raises:
         WorkspaceError: another process took the workspace over.
         OSError: something cannot be moved or deleted.
     """
-    grave = workspace.staged("garbage")
-    grave.mkdir()
-    for number, garbage in enumerate(found):
-        path = workspace.root / garbage.path
-        rename(path, grave / str(number))
-        if garbage.kind in ("clip", "look") and not any(path.parent.iterdir()):
-            path.parent.rmdir()
-    shutil.rmtree(grave)
+    workspace.delete([garbage.path for garbage in found])
+    for garbage in found:
+        above = (workspace.root / garbage.path).parent
+        if garbage.kind in ("clip", "look") and above.is_dir() and not any(above.iterdir()):
+            above.rmdir()
 
 
 def _run_outcome(recording: str, workspace: Workspace) -> ShardFacts | None:
@@ -124,13 +116,4 @@ def _paths(workspace: Workspace, pattern: str) -> list[str]:
 def _garbage(
     workspace: Workspace, path: str, kind: Literal["clip", "facts", "look", "debris"]
 ) -> Garbage:
-    return Garbage(path=path, kind=kind, size_bytes=size_bytes(workspace.root / path))
-
-
-def size_bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder; links count as themselves."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    return sum(
-        Path(folder, name).lstat().st_size for folder, _, names in os.walk(path) for name in names
-    )
+    return Garbage(path=path, kind=kind, size_bytes=workspace.size_bytes(path))

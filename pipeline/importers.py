@@ -13,12 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline.image_files import written_whole
-from schemas.catalog import (
-    Catalog,
-    CatalogFile,
-    Split,
-    load_catalog,
-)
+from schemas.catalog import Catalog, CatalogFile, Split
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CatalogError
 from schemas.yaml_files import parse
 

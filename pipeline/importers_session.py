@@ -12,7 +12,8 @@ from pipeline.degrade_draws import Band
 from pipeline.image_files import FRAME_NAME, written_whole
 from pipeline.importers import slug_of, yaml_text
 from pipeline.video_files import StreamProbe, probe
-from schemas.catalog import Catalog, CatalogFile, Rig, Session, catalog_problems, load_catalog
+from schemas.catalog import Catalog, CatalogFile, Rig, Session
+from schemas.catalog_reading import catalog_problems, load_catalog
 from schemas.errors import CatalogError, VideoError
 from schemas.yaml_files import load_yaml, parse
 

@@ -92,7 +92,7 @@ def held_lease(root: Path, staging: Path, *, duration_s: float) -> Iterator[Path
         lease.release()
 
 
-def lease_lost(root: Path) -> WorkspaceError:
+def lease_lost(root: Path | str) -> WorkspaceError:
     """The error of a writer that is one no longer."""
     return WorkspaceError(
         f"{root} was taken over by another twinband while this one gave no sign of life; what is "

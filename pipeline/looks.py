@@ -167,17 +167,16 @@ def run_look(store: str, workspace: Workspace) -> tuple[ClipLook, Path]:
         VideoError: the film cannot be written.
         OSError: the disk is full or failing.
     """
-    group, about = open_clip(workspace.root / store)
-    folder = workspace.look(about.clip, about.fingerprint)
+    folder = workspace.look(store)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(workspace.looks / ".lock"):  # a report and a review may want the same
         known = load(folder / "look.json", ClipLook)
         if known is not None and known.version == LOOK_VERSION:
             return known, folder
         shutil.rmtree(folder, ignore_errors=True)
-        staged = folder.with_name(f".{about.fingerprint}.{uuid4().hex}")
-        with new_folder(staged, folder) as made:
-            look = _run_film(group, about, made)
+        staged = folder.with_name(f".{folder.name}.{uuid4().hex}")
+        with new_folder(staged, folder) as made, workspace.at_hand(store) as path:
+            look = _run_film(*open_clip(path), made)
             save(look, made / "look.json")
     return look, folder
 

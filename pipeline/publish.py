@@ -114,7 +114,7 @@ def make_release(
         clips=tuple(sorted(clips, key=lambda clip: clip.clip)),
         rejections=tuple(
             sorted(
-                (_portable(one, catalog.data_root) for one in left_out if one is not None),
+                (_portable(one, catalog) for one in left_out if one is not None),
                 key=lambda one: one.recording,
             )
         ),
@@ -180,9 +180,10 @@ def declared_of(recording: Recording) -> tuple[Declarable, ...]:
     return tuple(name for name, is_given in given.items() if is_given)
 
 
-def _portable(rejection: Rejection, data_root: Path) -> Rejection:
+def _portable(rejection: Rejection, catalog: Catalog) -> Rejection:
     """The same with paths below the data root, as the catalog writes them."""
-    return rejection.model_copy(update={"reason": rejection.reason.replace(f"{data_root}/", "")})
+    root = catalog.data_address or catalog.data_root
+    return rejection.model_copy(update={"reason": rejection.reason.replace(f"{root}/", "")})
 
 
 def spread(items: Sequence[T], wanted: int) -> list[T]:
@@ -227,7 +228,13 @@ def _run_read_clip(facts: ClipFacts, workspace: Workspace) -> StoredClip:
             f"{store} has the root hash {manifest.root_hash} and its build noted "
             f"{facts.root_hash}; delete it and build again"
         )
-    for fault in verify_clip(store, quick=True, expected_root_hash=facts.root_hash):
+    name = Workspace.clip_path(facts.clip, facts.fingerprint)
+    for fault in verify_clip(
+        store,
+        quick=True,
+        expected_root_hash=facts.root_hash,
+        sizes=workspace.found_files(name),
+    ):
         raise StoreError(f"{store}: {fault.file}: {fault.what}; {remedy(store)}")
     return StoredClip(
         root_hash=manifest.root_hash,
@@ -240,13 +247,14 @@ def _run_picture(release: Release, workspace: Workspace) -> NDArray[np.uint8] | 
     """The contact sheet of the card: the middle pair of some clips; None where none is wanted."""
     rows = []
     for clip in spread(release.clips, release.recipe.publish.card_clips):
-        group, attributes = open_clip(workspace.root / clip.store)
         middle = clip.pairs // 2
-        frames = {
-            name: read_pairs(group, name, middle, middle + 1)[0]
-            for name in ("infrared", "visible", "infrared_degraded", "visible_degraded")
-            if name in group
-        }
+        with workspace.at_hand(clip.store) as store:
+            group, attributes = open_clip(store)
+            frames = {
+                name: read_pairs(group, name, middle, middle + 1)[0]
+                for name in ("infrared", "visible", "infrared_degraded", "visible_degraded")
+                if name in group
+            }
         title = f"{clip.clip}  ({clip.split}, pair {middle} of {clip.pairs})"
         rows.append(clip_row(title, with_degraded(frames, attributes, middle)))
     return contact_sheet(rows) if rows else None

@@ -70,12 +70,13 @@ def run_previews(release: Release, workspace: Workspace, folder: Path) -> None:
             for path in (picture, video):
                 shutil.copyfile(older[path.name], path)
             continue
-        group, _ = open_clip(workspace.root / clip.store)
         middle = clip.pairs // 2
-        (shown,) = _run_frames(group, middle, middle + 1)
-        picture.write_bytes(jpeg(shown))
-        frames = _run_frames(group, 0, min(pairs, clip.pairs))
-        write_video(video, frames, fps=clip.fps, codec="h264", crf=VIDEO_QUALITY)
+        with workspace.at_hand(clip.store) as store:
+            group, _ = open_clip(store)
+            (shown,) = _run_frames(group, middle, middle + 1)
+            picture.write_bytes(jpeg(shown))
+            frames = _run_frames(group, 0, min(pairs, clip.pairs))
+            write_video(video, frames, fps=clip.fps, codec="h264", crf=VIDEO_QUALITY)
 
 
 def _run_frames(group: zarr.Group, first: int, end: int) -> Iterator[NDArray[np.uint8]]:

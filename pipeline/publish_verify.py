@@ -33,14 +33,21 @@ def _run_check_folder(folder: Path) -> tuple[list[Fault], Release | None]:
     return faults, release
 
 
-def _run_check_store(store: Path, root_hashes: set[str], *, quick: bool) -> list[Fault]:
+def _run_check_store(
+    store: str, root_hashes: set[str], workspace: Workspace, *, quick: bool
+) -> list[Fault]:
     """What is wrong with a clip store, and with it for the releases that list it so."""
     ordered = sorted(root_hashes)
     expected = ordered[0] if ordered else None
-    faults = verify_clip(store, quick=quick, expected_root_hash=expected)
+    path, sizes = workspace.root / store, workspace.found_files(store)
+    if quick:
+        faults = verify_clip(path, quick=True, expected_root_hash=expected, sizes=sizes)
+    else:
+        with workspace.at_hand(store) as path:
+            faults = verify_clip(path, expected_root_hash=expected)
     for other in ordered[1:]:
-        faults += verify_clip(store, quick=True, expected_root_hash=other)
-    return faults
+        faults += verify_clip(path, quick=True, expected_root_hash=other, sizes=sizes)
+    return [fault.model_copy(update={"what": workspace.told(fault.what)}) for fault in faults]
 
 
 def verify_release(
@@ -61,7 +68,7 @@ def verify_release(
     """
     folders = sorted(workspace.root.glob("releases/*"))
     stores = workspace.root.glob("clips/*/*") if version is None else ()
-    expected: dict[Path, set[str]] = {store: set() for store in stores}
+    expected = {store.relative_to(workspace.root).as_posix(): set[str]() for store in stores}
     if version is not None:
         check_version(version)
         known = ", ".join(folder.name for folder in folders) or "none"
@@ -77,7 +84,7 @@ def verify_release(
         found, release = _run_check_folder(folder)
         faults += found
         for clip in release.clips if release is not None else ():
-            expected.setdefault(workspace.root / clip.store, set()).add(clip.root_hash)
+            expected.setdefault(clip.store, set()).add(clip.root_hash)
     for store in sorted(expected):
-        faults += _run_check_store(store, expected[store], quick=quick)
+        faults += _run_check_store(store, expected[store], workspace, quick=quick)
     return faults

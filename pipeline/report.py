@@ -332,7 +332,10 @@ def _run_charts(
     ingest, sync, register = evidence.ingest, evidence.sync, evidence.register
     signals = load_arrays(workspace.signals(clip.recording), fingerprint=ingest.fingerprint)
     pairs = load_arrays(workspace.pairs(clip.recording), fingerprint=sync.fingerprint)
-    group, about = open_clip(workspace.root / clip.store)
+    middle = clip.pairs // 2
+    with workspace.at_hand(clip.store) as store:
+        group, about = open_clip(store)
+        infrared = read_pairs(group, "infrared", middle, middle + 1)[0]
     times_s = signals["infrared_times_s"].astype(np.float64)
     start_s = float(times_s[about.first_infrared_frame])
     span_s = (start_s, start_s + clip.pairs / clip.fps)
@@ -346,7 +349,5 @@ def _run_charts(
         arrays = load_arrays(workspace.residuals(clip.recording), fingerprint=register.fingerprint)
         misses = kept_residuals(arrays)
         misses = replace(misses, centres_px=misses.centres_px - np.array(about.crop[:2]))
-        middle = clip.pairs // 2
-        infrared = read_pairs(group, "infrared", middle, middle + 1)[0]
         (media / "residuals.svg").write_bytes(residuals_chart(infrared, misses))
     return replace(evidence, has_clocks=kept is not None, has_residuals=has_residuals)

@@ -133,6 +133,7 @@ def run_find_whole(outcome: ShardFacts, workspace: Workspace) -> bool:
             workspace.clip(clip.clip, clip.fingerprint),
             quick=True,
             expected_root_hash=clip.root_hash,
+            sizes=workspace.found_files(workspace.clip_path(clip.clip, clip.fingerprint)),
         )
         for clip in outcome.clips
     )

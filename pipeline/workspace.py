@@ -2,11 +2,13 @@
 
 import hashlib
 import io
+import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from uuid import uuid4
 
@@ -73,9 +75,9 @@ class Workspace:
         """The folder of what reports show of all clips."""
         return self.root / "looks"
 
-    def look(self, clip: str, fingerprint: str) -> Path:
-        """The folder of what reports show of a clip."""
-        return self.looks / clip / fingerprint
+    def look(self, store: str) -> Path:
+        """The folder of what reports show of a clip, by the path of its store below the root."""
+        return self.looks.joinpath(*PurePosixPath(store).with_suffix("").parts[1:])
 
     def report(self, version: str) -> Path:
         """The folder of a release's report; beside the release, whose own folder never changes."""
@@ -101,6 +103,58 @@ class Workspace:
     def release(self, version: str) -> Path:
         """The folder of a release."""
         return self.root / "releases" / version
+
+    @property
+    def place(self) -> str:
+        """Where it is, in a word: the folder, or the address of an object store."""
+        return str(self.root)
+
+    def told(self, text: str) -> str:
+        """A text that names paths of the workspace, as its users call them."""
+        return text
+
+    @contextmanager
+    def at_hand(self, store: str) -> Iterator[Path]:
+        """A clip's store, named by its path below the root, for as long as somebody reads it."""
+        yield self.root / store
+
+    @contextmanager
+    def recording_at_hand(self, recording: str) -> Iterator["Workspace"]:  # noqa: ARG002
+        """The workspace as a process needs it that builds one recording for the holder."""
+        yield self
+
+    def found_files(self, store: str) -> dict[str, int | None] | None:  # noqa: ARG002
+        """Size of every file of a clip's store where that is known without looking; else None."""
+        return None
+
+    def keep(self) -> None:
+        """Make sure that what was written is where the workspace is."""
+
+    def size_bytes(self, path: str) -> int:
+        """Of a file, or of all files below a folder, by its path; links count as themselves."""
+        place = self.root / path
+        if place.is_symlink() or not place.is_dir():
+            return place.lstat().st_size
+        return sum(
+            Path(folder, name).lstat().st_size
+            for folder, _, names in os.walk(place)
+            for name in names
+        )
+
+    def delete(self, paths: Collection[str]) -> None:
+        """Delete files and folders, by their paths; the caller owns the workspace.
+
+        They are moved to the staging folder first: a store never stands half under its name.
+
+        Raises:
+            WorkspaceError: another process took the workspace over.
+            OSError: something cannot be moved or deleted.
+        """
+        grave = self.staged("garbage")
+        grave.mkdir()
+        for number, path in enumerate(paths):
+            rename(self.root / path, grave / str(number))
+        shutil.rmtree(grave)
 
     def set_aside(self, store: Path) -> Path:
         """Move a damaged store out of the way, and say where it is kept."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Annotated
+import re
+from typing import Annotated, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -28,6 +29,15 @@ Matrix3x3 = tuple[
     tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]
 ]
 """A 3x3 matrix, row major."""
+
+
+OBJECT_ADDRESS = re.compile(r"(s3|gs|az)://[^/]+(/.*)?")
+"""Of object stores that write a file only where none was, or in the place of one that was read."""
+
+
+def is_object_address(given: object) -> TypeGuard[str]:
+    """Whether it names a folder of an object store rather than one of this machine."""
+    return isinstance(given, str) and OBJECT_ADDRESS.fullmatch(given) is not None
 
 
 class StrictModel(BaseModel):

@@ -1,9 +1,7 @@
 """What the operator declares: the dataset, its rigs, sessions and recordings."""
 
 import datetime as dt
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -17,10 +15,8 @@ from pydantic import (
 )
 
 from schemas.base import Matrix3x3, Slug, StrictModel
-from schemas.errors import CatalogError
 from schemas.layouts import MAX_CAMERA_PIXELS, Layouts, StreamLayout
 from schemas.recipe import Recipe
-from schemas.yaml_files import load_yaml
 
 Split = Literal["train", "val", "test"]
 
@@ -59,7 +55,8 @@ class Dataset(StrictModel):
     data_root: str = Field(
         ".",
         min_length=1,
-        description="Folder of the recordings: absolute, or relative to this file.",
+        description="Folder of the recordings: absolute, or relative to this file; or an address "
+        "of an object store, such as s3://bucket/path.",
     )
 
 
@@ -278,6 +275,9 @@ class RecordingPlan(StrictModel):
     session: Slug
     rig: Rig
     data_root: Path
+    data_address: str | None = Field(
+        None, description="Where the files come from; they are below data_root once they are here."
+    )
     recipe: Recipe
 
 
@@ -295,7 +295,12 @@ class Catalog(StrictModel):
     """A checked catalog: sessions read in, ids unique, every file at hand."""
 
     dataset: Dataset
-    data_root: Path = Field(description="Absolute folder below which every recording lies.")
+    data_root: Path = Field(
+        description="Absolute folder below which every recording lies; of no use with an address."
+    )
+    data_address: str | None = Field(
+        None, description="Address of an object store below which every recording lies instead."
+    )
     rigs: tuple[Rig, ...]
     sessions: tuple[Session, ...]
     recipe: Recipe
@@ -310,6 +315,7 @@ class Catalog(StrictModel):
                 session=session.id,
                 rig=rigs[session.rig],
                 data_root=self.data_root,
+                data_address=self.data_address,
                 recipe=self.recipe,
             )
 
@@ -318,81 +324,3 @@ class Catalog(StrictModel):
         for session in self.sessions:
             for recording in session.recordings:
                 yield session, recording
-
-
-def load_catalog(path: Path) -> Catalog:
-    """Read and check a catalog and the session files it names.
-
-    Raises:
-        CatalogError: lists every problem of all the files, one a line.
-    """
-    written = load_yaml(path, CatalogFile)
-    data_root = (path.parent / written.dataset.data_root).resolve()
-    problems: list[str] = []
-    if not data_root.is_dir():
-        problems.append(f"{path}: dataset.data_root: {data_root} is not a folder; correct the path")
-    sessions: list[Session] = []
-    places: list[str] = []
-    for index, entry in enumerate(written.sessions):
-        where = f"{path}: sessions[{index}]"
-        if isinstance(entry, Session):
-            sessions.append(entry)
-            places.append(where + ".")
-        else:
-            try:
-                sessions.append(load_yaml(path.parent / entry, Session))
-                places.append(f"{path.parent / entry}: ")
-            except CatalogError as error:
-                problems.extend(str(error).splitlines())
-    catalog = Catalog(
-        dataset=written.dataset,
-        data_root=data_root,
-        rigs=written.rigs,
-        sessions=tuple(sessions),
-        recipe=written.recipe,
-        splits=written.splits,
-    )
-    problems.extend(catalog_problems(catalog, path, dict(enumerate(places))))
-    if problems:
-        raise CatalogError("\n".join(problems))
-    return catalog
-
-
-def catalog_problems(catalog: Catalog, path: Path, places: Mapping[int, str]) -> list[str]:
-    """Faults between a catalog's parts, and of sessions by number with how each place is told."""
-    told = (_session_problems(catalog.sessions[n], where, catalog) for n, where in places.items())
-    return [*_repeated_ids(catalog, str(path)), *chain.from_iterable(told)]
-
-
-def _repeated_ids(catalog: Catalog, file: str) -> Iterator[str]:
-    named = {
-        "rig": [rig.id for rig in catalog.rigs],
-        "session": [session.id for session in catalog.sessions],
-        "recording": [recording.id for _, recording in catalog.recordings()],
-    }
-    for noun, ids in named.items():
-        for repeated, count in Counter(ids).items():
-            if count > 1:
-                yield (
-                    f"{file}: {noun}s: the id {repeated} stands {count} times; "
-                    f"give each {noun} an id of its own"
-                )
-
-
-def _session_problems(session: Session, where: str, catalog: Catalog) -> Iterator[str]:
-    rigs = [rig.id for rig in catalog.rigs]
-    if session.rig not in rigs:
-        yield f"{where}rig: {session.rig} is no rig of this catalog; use one of {', '.join(rigs)}"
-    if not catalog.data_root.is_dir():
-        return
-    for index, recording in enumerate(session.recordings):
-        for field, path in recording.files():
-            at = f"{where}recordings[{index}].{field}"
-            target = (catalog.data_root / path).resolve()
-            if not target.is_relative_to(catalog.data_root):
-                yield (
-                    f"{at}: {path} leads to {target}, outside the data root {catalog.data_root}; "
-                    "move the file or change dataset.data_root"
-                )
-            elif not target.is_file() and not target.is_dir():
-                yield f"{at}: {target} does not exist; correct the path or bring the file back"

@@ -217,6 +217,21 @@ class ShardFacts(StrictModel):
     rejection: Rejection | None = None
 
 
+class RawFile(StrictModel):
+    """What an object store said of a file when it was fetched."""
+
+    size_bytes: int
+    e_tag: str = Field(description="Changes with every write of other content.")
+
+
+class RawFacts(StrictModel):
+    """The files of a recording that lie on an object store, and their hashes as they were then."""
+
+    address: str
+    files: dict[str, RawFile] = Field(description="By path below the data root.")
+    hashes: dict[str, Sha256] = Field(description="By place in the recording.")
+
+
 class Checkerboard(StrictModel):
     """The board of calibration footage."""
 

@@ -39,6 +39,11 @@ EDGES = {
     "hub_patience",
     "hub_repository",
     "lease",
+    "object_folder",
+    "object_lease",
+    "object_raw",
+    "object_scratch",
+    "object_workspace",
     "staged_store",
     "workspace",
     "importers",
@@ -67,8 +72,8 @@ PURE = {
 }  # fmt: skip
 
 AT_THE_EDGE = {
-    "clip", "durable", "garbage", "hub", "image", "importers", "lease", "looks", "outcomes", "raw",
-    "report", "review", "ros",
+    "clip", "durable", "garbage", "hub", "image", "importers", "lease", "looks", "object", "outcomes",
+    "raw", "report", "review", "ros",
     "staged", "stream", "timestamp", "video", "workspace",
 }  # fmt: skip
 

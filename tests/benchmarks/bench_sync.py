@@ -29,7 +29,8 @@ from pipeline.sync_resting import run_resting_view
 from pipeline.sync_views import View
 from pipeline.video_files import Band, Frame, probe, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays
-from schemas.catalog import RecordingPlan, Timestamps, load_catalog
+from schemas.catalog import RecordingPlan, Timestamps
+from schemas.catalog_reading import load_catalog
 from schemas.errors import SyncError
 from schemas.facts import IngestFacts, SyncFacts
 from schemas.recipe import RegisterRecipe, SyncRecipe

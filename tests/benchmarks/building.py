@@ -21,7 +21,8 @@ from pipeline.register import run_register
 from pipeline.shard import run_shard
 from pipeline.sync import run_sync
 from pipeline.workspace import Workspace, load
-from schemas.catalog import RecordingPlan, load_catalog
+from schemas.catalog import RecordingPlan
+from schemas.catalog_reading import load_catalog
 from schemas.errors import WorkspaceError
 from schemas.facts import ShardFacts
 from schemas.store import SHARD_PAIRS

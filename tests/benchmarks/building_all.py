@@ -18,7 +18,7 @@ from pipeline.register import run_register  # noqa: E402
 from pipeline.shard import run_shard  # noqa: E402
 from pipeline.sync import run_sync  # noqa: E402
 from pipeline.workspace import Workspace  # noqa: E402
-from schemas.catalog import load_catalog  # noqa: E402
+from schemas.catalog_reading import load_catalog  # noqa: E402
 
 
 def in_a_loop(catalog: Path, root: Path) -> None:

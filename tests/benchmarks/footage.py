@@ -16,16 +16,8 @@ from pipeline.register import run_register
 from pipeline.shard import run_shard
 from pipeline.sync import run_sync
 from pipeline.workspace import Workspace
-from schemas.catalog import (
-    Camera,
-    CatalogFile,
-    Dataset,
-    Recording,
-    Rig,
-    Session,
-    SplitRule,
-    load_catalog,
-)
+from schemas.catalog import Camera, CatalogFile, Dataset, Recording, Rig, Session, SplitRule
+from schemas.catalog_reading import load_catalog
 from schemas.recipe import Recipe, ShardRecipe
 from schemas.store import PROFILES
 

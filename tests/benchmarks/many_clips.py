@@ -14,7 +14,8 @@ from pipeline.outcomes import final_fingerprint
 from pipeline.quality import QualitySums, clip_quality, with_block
 from pipeline.workspace import Workspace, save
 from schemas.base import fingerprint
-from schemas.catalog import RecordingPlan, load_catalog
+from schemas.catalog import RecordingPlan
+from schemas.catalog_reading import load_catalog
 from schemas.facts import ClipFacts, ShardFacts
 from schemas.recipe import DegradeRecipe
 from schemas.store import MANIFEST_NAME, ClipAttributes, ClipManifest, StoredFile

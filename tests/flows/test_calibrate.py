@@ -10,7 +10,7 @@ from pipeline.calibrate_picture import WIDTH_PX
 from pipeline.simulate_board import film_board
 from pipeline.simulate_truth import calibration_takes, calibration_truth
 from pipeline.video_files import Band, read_image, write_video
-from schemas.catalog import load_catalog
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CalibrateError
 from schemas.facts import CameraCalibration, Checkerboard
 from schemas.simulation import CalibrationBoard, SimulationSettings

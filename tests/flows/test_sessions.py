@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from flows.cli import main
 from flows.watch import contents_of
 from pipeline.workspace import load
-from schemas.catalog import load_catalog
+from schemas.catalog_reading import load_catalog
 from schemas.watch import Watched
 from tests.flows.conftest import Built
 from tests.flows.rig import COMMAND, Running, film_pair, running, wait_until, write_catalog

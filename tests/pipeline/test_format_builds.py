@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.clip_stores import open_clip
 from pipeline.video_files import read_image
 from pipeline.workspace import Workspace, load
-from schemas.catalog import load_catalog
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CatalogError
 from schemas.facts import IngestFacts, ShardFacts
 from tests.pipeline.recorders import (

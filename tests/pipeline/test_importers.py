@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.importers import M3SVD_FPS, import_m3svd
-from schemas.catalog import Catalog, load_catalog
+from schemas.catalog import Catalog
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CatalogError
 
 REAL = Path(__file__).parents[3] / "shared" / "M3SVD"

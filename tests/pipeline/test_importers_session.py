@@ -13,7 +13,7 @@ from pipeline.importers_session import (
     find_recordings,
     start_catalog,
 )
-from schemas.catalog import load_catalog
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CatalogError
 from tests.flows.rig import film_pair
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.simulate import catalog_of, catalog_text, run_simulate
 from pipeline.video_files import read_frames, read_timestamps
 from pipeline.workspace import load
-from schemas.catalog import load_catalog
+from schemas.catalog_reading import load_catalog
 from schemas.errors import SimulateError
 from schemas.simulation import (
     Band,

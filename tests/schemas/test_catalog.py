@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from schemas.catalog import load_catalog
+from schemas.catalog_reading import load_catalog
 from schemas.errors import CatalogError
 from schemas.recipe import DEGRADE_PRESETS, DegradeRecipe
 

@@ -26,8 +26,8 @@ from schemas.catalog import (
     Session,
     SplitRule,
     Timestamps,
-    load_catalog,
 )
+from schemas.catalog_reading import load_catalog
 from schemas.facts import IngestFacts, RegisterFacts, ShardFacts, SyncFacts
 from schemas.recipe import Recipe
 
