@@ -8,6 +8,7 @@ broken connection, is tried again by obstore before anything here hears of it.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ ENDPOINT = "AWS_ENDPOINT_URL"
 READ_TRIES = 3
 """For a file that arrives otherwise than its hash says."""
 
+MD5 = re.compile(r"[0-9a-f]{32}")
+
 BLOCK_BYTES = 8 * 2**20
 
 
@@ -50,7 +53,7 @@ class TakenError(Exception):
 class ObjectFolder:
     """A folder of an object store; every path is relative to it."""
 
-    def __init__(self, address: str, *, retries: int = 10, patience_s: float = 120.0) -> None:
+    def __init__(self, address: str, *, retries: int = 9, patience_s: float = 120.0) -> None:
         """Prepare for the folder at `address`; nothing is asked yet.
 
         Args:
@@ -62,6 +65,7 @@ class ObjectFolder:
             WorkspaceError: it is no address, or the environment's settings do not fit it.
         """
         self.address = address.rstrip("/")
+        self._tags_tell = True
         with self._told():
             self._store = from_url(
                 self.address,
@@ -96,13 +100,33 @@ class ObjectFolder:
 
     def read(self, path: str) -> tuple[bytes, str] | None:
         """Content and e-tag of a file; None where there is none."""
-        with self._told(path):
-            try:
-                got = obstore.get(self._store, path)
-                content = bytes(got.bytes())
-            except FileNotFoundError:
-                return None
-            return content, str(got.meta["e_tag"])
+        content, e_tag = b"", ""
+        for tries_left in reversed(range(READ_TRIES)):
+            with self._told(path):
+                try:
+                    got = obstore.get(self._store, path)
+                except FileNotFoundError:
+                    return None
+                try:
+                    content, e_tag = bytes(got.bytes()), str(got.meta["e_tag"])
+                except BaseError:  # in its midst, and what is left of it is of another file by now
+                    if not tries_left:
+                        raise
+                    continue
+            if not self._is_suspect(hashlib.md5(content, usedforsecurity=False).hexdigest(), e_tag):
+                return content, e_tag
+        self._tags_tell = False
+        return content, e_tag
+
+    def _is_suspect(self, md5: str, e_tag: str) -> bool:
+        """Whether a file arrived otherwise than its e-tag says.
+
+        The e-tag of a file that was written in one piece is its MD5, but for stores that encrypt by
+        keys of their own (Amazon S3's documentation of the Object type): there it tells nothing,
+        which the first file shows by being suspect however often it is read.
+        """
+        tag = e_tag.strip('"')
+        return self._tags_tell and MD5.fullmatch(tag) is not None and tag != md5
 
     def read_all(
         self, paths: Iterable[str], is_right: Callable[[str, bytes], bool] = lambda *_: True
@@ -131,10 +155,17 @@ class ObjectFolder:
         Raises:
             WorkspaceError: it is not the one with `e_tag` any more, or the store does not answer.
         """
-        with self._told(path), target.open("wb") as file:
-            got = obstore.get(self._store, path, options={"if_match": e_tag})
-            for block in got.stream(min_chunk_size=BLOCK_BYTES):
-                file.write(block)
+        for _ in range(READ_TRIES):
+            md5 = hashlib.md5(usedforsecurity=False)
+            with self._told(path), target.open("wb") as file:
+                got = obstore.get(self._store, path, options={"if_match": e_tag})
+                for block in got.stream(min_chunk_size=BLOCK_BYTES):
+                    md5.update(block)
+                    file.write(block)
+            if not self._is_suspect(md5.hexdigest(), e_tag):
+                break
+        else:
+            self._tags_tell = False
         if target.stat().st_size != got.meta["size"]:
             raise WorkspaceError(
                 f"{self.address}/{path}: {target.stat().st_size} of {got.meta['size']} bytes "

@@ -50,9 +50,11 @@ class ObjectWorkspace(Workspace):
 
     address: str = ""
     known: dict[str, Known] = field(default_factory=dict, compare=False)
-    """By path below the root: what was fetched or written, and is no clip's."""
+    """By path below the root: what was fetched, or written and no clip's."""
     listing: dict[str, StoredObject] = field(default_factory=dict, compare=False)
-    """Every file below `clips/`, when the workspace was opened."""
+    """Every file below `clips/`, when the workspace was last refreshed."""
+    parts: tuple[str, ...] = ()
+    """Folders whose files are at hand, beside the manifests of clips."""
 
     @property
     def place(self) -> str:
@@ -94,6 +96,7 @@ class ObjectWorkspace(Workspace):
         with held_object_lease(folder, duration_s=lease_duration_s, withdraw=withdraw) as token:
             held = replace(self, build=token)
             held.staging.mkdir(parents=True)
+            held.refresh()  # somebody else may have held it until now
             try:
                 yield held
             except Exception as error:
@@ -136,30 +139,45 @@ class ObjectWorkspace(Workspace):
         with scratch() as root:
             here = replace(self, root=root, known={}, listing={})
             here.staging.mkdir(parents=True)
-            here.fetch(lambda _: True, f"facts/{recording}/")
+            here._fetch(f"facts/{recording}/", lambda _: True)  # noqa: SLF001 (a workspace like this)
             try:
                 yield here
             except TwinbandError as error:
                 raise type(error)(here.told(str(error))) from error
 
-    def fetch(self, is_wanted: Callable[[str], bool], below: str = "") -> None:
-        """Bring the wanted files below a folder to the scratch folder."""
-        folder = ObjectFolder(self.address)
-        found = folder.files(below)
-        for path, content, e_tag in folder.read_all(path for path in found if is_wanted(path)):
-            target = self.root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            if not path.startswith("clips/"):
-                self.known[path] = Known(sha256_of(content), e_tag)
-        for path, listed in found.items():
-            if path.startswith("clips/"):
-                self.listing[path] = listed
-                store = PurePosixPath(*PurePosixPath(path).parts[:3])
-                (self.root / store).mkdir(parents=True, exist_ok=True)
+    def refresh(self) -> None:
+        """Bring to the scratch folder what is wanted of the store as it is now."""
+        self._fetch("clips/", lambda path: PurePosixPath(path).name == MANIFEST_NAME)
+        for path in self.listing:
+            store = PurePosixPath(*PurePosixPath(path).parts[:3])
+            (self.root / store).mkdir(parents=True, exist_ok=True)
+        for part in self.parts:
+            self._fetch(f"{part}/", lambda _: True)
         for release in self.root.glob("releases/*"):
             if not (release / RELEASE_NAME).is_file():  # of a process that was killed at it
                 shutil.rmtree(release)
+
+    def _fetch(self, below: str, is_wanted: Callable[[str], bool]) -> None:
+        """Bring the wanted files below a folder, as far as they are not here already."""
+        folder = ObjectFolder(self.address)
+        found = folder.files(below)
+        for path in [path for path in self.known if path.startswith(below) and path not in found]:
+            del self.known[path]
+            (self.root / path).unlink(missing_ok=True)
+        wanted = [
+            path
+            for path, listed in found.items()
+            if is_wanted(path)
+            and (path not in self.known or self.known[path].e_tag != listed.e_tag)
+        ]
+        for path, content, e_tag in folder.read_all(wanted):
+            target = self.root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            self.known[path] = Known(sha256_of(content), e_tag)
+        if below == "clips/":
+            self.listing.clear()
+            self.listing.update(found)
 
     def keep(self) -> None:
         """Write to the store what is new or changed since it was fetched.
@@ -270,11 +288,9 @@ def opened_workspace(work: Path | str, *, parts: Collection[str] = ()) -> Iterat
         yield Workspace(work.resolve())
         return
     with scratch() as root:
-        workspace = ObjectWorkspace(root, address=work.rstrip("/"))
+        workspace = ObjectWorkspace(root, address=work.rstrip("/"), parts=tuple(parts))
         try:
-            workspace.fetch(lambda path: PurePosixPath(path).name == MANIFEST_NAME, "clips/")
-            for part in parts:
-                workspace.fetch(lambda _: True, f"{part}/")
+            workspace.refresh()
             yield workspace
         except TwinbandError as error:
             raise type(error)(workspace.told(str(error))) from error

@@ -72,8 +72,8 @@ PURE = {
 }  # fmt: skip
 
 AT_THE_EDGE = {
-    "clip", "durable", "garbage", "hub", "image", "importers", "lease", "looks", "object", "outcomes",
-    "raw", "report", "review", "ros",
+    "clip", "durable", "garbage", "hub", "image", "importers", "lease", "looks", "object",
+    "outcomes", "raw", "report", "review", "ros",
     "staged", "stream", "timestamp", "video", "workspace",
 }  # fmt: skip
 
