@@ -14,11 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PreconditionError,
+)
 from obstore.store import from_url
 
 from schemas.errors import WorkspaceError
@@ -29,8 +35,11 @@ AT_ONCE = 16
 ENDPOINT = "AWS_ENDPOINT_URL"
 """The environment's name for a server of one's own."""
 
-READ_TRIES = 3
-"""For a file that arrives otherwise than its hash says."""
+TRIES = 3
+"""For a file that arrives otherwise than its hash says, and for answers that obstore does not ask
+for again, such as a refusal that was cut short."""
+
+T = TypeVar("T")
 
 MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -53,7 +62,7 @@ class TakenError(Exception):
 class ObjectFolder:
     """A folder of an object store; every path is relative to it."""
 
-    def __init__(self, address: str, *, retries: int = 9, patience_s: float = 120.0) -> None:
+    def __init__(self, address: str, *, retries: int = 8, patience_s: float = 120.0) -> None:
         """Prepare for the folder at `address`; nothing is asked yet.
 
         Args:
@@ -81,41 +90,38 @@ class ObjectFolder:
 
     def files(self, below: str = "") -> dict[str, StoredObject]:
         """Every file whose path begins with `below`, a folder's path and a slash."""
-        found: dict[str, StoredObject] = {}
-        with self._told(below):
-            for page in obstore.list(self._store, below or None):
-                for one in page:
-                    found[one["path"]] = StoredObject(one["size"], str(one["e_tag"]))
-        return found
+        pages = self._asked(below, lambda: list(obstore.list(self._store, below or None)))
+        return {
+            one["path"]: StoredObject(one["size"], str(one["e_tag"]))
+            for page in pages
+            for one in page
+        }
 
     def files_at(self, path: str) -> dict[str, StoredObject]:
         """The file at `path`, or every file below it; by their paths in this folder."""
         name = path.rstrip("/")
-        with self._told(name):
-            try:
-                found = obstore.head(self._store, name)
-            except FileNotFoundError:
-                return self.files(f"{name}/")
+        try:
+            found = self._asked(name, lambda: obstore.head(self._store, name))
+        except FileNotFoundError:
+            return self.files(f"{name}/")
         return {name: StoredObject(found["size"], str(found["e_tag"]))}
 
     def read(self, path: str) -> tuple[bytes, str] | None:
         """Content and e-tag of a file; None where there is none."""
-        content, e_tag = b"", ""
-        for tries_left in reversed(range(READ_TRIES)):
-            with self._told(path):
-                try:
-                    got = obstore.get(self._store, path)
-                except FileNotFoundError:
-                    return None
-                try:
-                    content, e_tag = bytes(got.bytes()), str(got.meta["e_tag"])
-                except BaseError:  # in its midst, and what is left of it is of another file by now
-                    if not tries_left:
-                        raise
-                    continue
+
+        def whole() -> tuple[bytes, str]:
+            got = obstore.get(self._store, path)
+            return bytes(got.bytes()), str(got.meta["e_tag"])
+
+        for _ in range(TRIES):
+            try:
+                content, e_tag = self._asked(path, whole)
+            except FileNotFoundError:
+                return None
             if not self._is_suspect(hashlib.md5(content, usedforsecurity=False).hexdigest(), e_tag):
-                return content, e_tag
-        self._tags_tell = False
+                break
+        else:
+            self._tags_tell = False
         return content, e_tag
 
     def _is_suspect(self, md5: str, e_tag: str) -> bool:
@@ -140,7 +146,7 @@ class ObjectFolder:
         """
 
         def one(path: str) -> tuple[str, bytes, str] | None:
-            for _ in range(READ_TRIES):
+            for _ in range(TRIES):
                 got = self.read(path)
                 if got is None or is_right(path, got[0]):
                     break
@@ -155,27 +161,37 @@ class ObjectFolder:
         Raises:
             WorkspaceError: it is not the one with `e_tag` any more, or the store does not answer.
         """
-        for _ in range(READ_TRIES):
+
+        def brought() -> tuple[str, int]:
             md5 = hashlib.md5(usedforsecurity=False)
-            with self._told(path), target.open("wb") as file:
-                got = obstore.get(self._store, path, options={"if_match": e_tag})
+            got = obstore.get(self._store, path, options={"if_match": e_tag})
+            with target.open("wb") as file:
                 for block in got.stream(min_chunk_size=BLOCK_BYTES):
                     md5.update(block)
                     file.write(block)
-            if not self._is_suspect(md5.hexdigest(), e_tag):
+            return md5.hexdigest(), got.meta["size"]
+
+        for _ in range(TRIES):
+            try:
+                digest, size_bytes = self._asked(path, brought)
+            except (PreconditionError, FileNotFoundError) as error:
+                raise WorkspaceError(
+                    f"{self.address}/{path}: changed while it was fetched; run this again once "
+                    "nobody writes there"
+                ) from error
+            if not self._is_suspect(digest, e_tag):
                 break
         else:
             self._tags_tell = False
-        if target.stat().st_size != got.meta["size"]:
+        if target.stat().st_size != size_bytes:
             raise WorkspaceError(
-                f"{self.address}/{path}: {target.stat().st_size} of {got.meta['size']} bytes "
-                "arrived; check the connection, then run this again"
+                f"{self.address}/{path}: {target.stat().st_size} of {size_bytes} bytes arrived; "
+                "check the connection, then run this again"
             )
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file, whatever stood there."""
-        with self._told(path):
-            obstore.put(self._store, path, content)
+        self._asked(path, lambda: obstore.put(self._store, path, content))
 
     def write_all(self, files: Mapping[str, Path]) -> None:
         """Write many files, by the path each gets."""
@@ -192,36 +208,51 @@ class ObjectFolder:
         Raises:
             TakenError: another file is there, or the expected one is not.
         """
-        with self._told(path):
-            try:
-                mode: Any = "create" if e_tag is None else {"e_tag": e_tag}
-                made = obstore.put(self._store, path, content, mode=mode, use_multipart=False)
-                return str(made["e_tag"])
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
-                there = self.read(path)
-                if there is None or there[0] != content:
-                    raise TakenError(f"{self.address}/{path}") from error
-                return there[1]
+        mode: Any = "create" if e_tag is None else {"e_tag": e_tag}
+        try:
+            made = self._asked(
+                path,
+                lambda: obstore.put(self._store, path, content, mode=mode, use_multipart=False),
+            )
+        except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+            there = self.read(path)
+            if there is None or there[0] != content:
+                raise TakenError(f"{self.address}/{path}") from error
+            return there[1]
+        return str(made["e_tag"])
 
     def move_all(self, moves: Mapping[str, str]) -> None:
         """Copy files to other paths, then delete them where they were."""
-        with self._told():
-            for source, target in moves.items():
-                obstore.copy(self._store, source, target)
+        for source, target in moves.items():
+            self._asked(source, partial(obstore.copy, self._store, source, target))
         self.delete_all(moves)
 
     def delete_all(self, paths: Iterable[str]) -> None:
         """Delete files; those that are gone already are passed over."""
-        with self._told():
-            for path in paths:
-                with suppress(FileNotFoundError):
-                    obstore.delete(self._store, path)
+        for path in paths:
+            with suppress(FileNotFoundError):
+                self._asked(path, partial(obstore.delete, self._store, path))
+
+    def _asked(self, path: str, ask: Callable[[], T]) -> T:
+        """What the store answers; the last of the tries is told if it fails as well.
+
+        Raises:
+            FileNotFoundError, AlreadyExistsError, PreconditionError: what it says of the file.
+            WorkspaceError: it does not answer, or refuses.
+        """
+        with self._told(path):
+            for _ in range(TRIES - 1):
+                with suppress(GenericError):
+                    return ask()
+            return ask()
 
     @contextmanager
     def _told(self, path: str = "") -> Iterator[None]:
         """Say of a store that does not answer, or refuses, which one it is."""
         try:
             yield
+        except (FileNotFoundError, AlreadyExistsError, PreconditionError):
+            raise
         except (BaseError, ConnectionError, TimeoutError, PermissionError, ValueError) as error:
             first = (str(error) or type(error).__name__).splitlines()[0]
             place = "/".join(part for part in (self.address, path) if part)

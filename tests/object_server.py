@@ -154,7 +154,7 @@ class LineHandler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if wrong == "slow":
-            time.sleep(0.5)
+            time.sleep(0.2)
         status, headers, body = self.forwarded(content)
         if wrong == "lost":
             self.close_connection = True

@@ -115,6 +115,18 @@ def test_a_file_is_written_only_in_the_place_of_the_one_that_was_read(
         folder.write_if("record", b"three", second)
 
 
+def test_a_file_that_changed_while_it_was_fetched_is_refused(
+    folder: ObjectFolder, tmp_path: Path
+) -> None:
+    before = folder.write_if("film", b"one", None)
+    folder.download("film", tmp_path / "film", e_tag=before)
+    assert (tmp_path / "film").read_bytes() == b"one"
+    folder.write("film", b"another")
+
+    with pytest.raises(WorkspaceError, match="film: changed while it was fetched"):
+        folder.download("film", tmp_path / "film", e_tag=before)
+
+
 def test_a_store_that_does_not_answer_is_told_by_its_address(
     monkeypatch: pytest.MonkeyPatch, folder: ObjectFolder, tmp_path: Path
 ) -> None:
