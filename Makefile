@@ -29,12 +29,12 @@ demo: $(READY)  ## film the simulated rig, build, release, publish, train, fuse
 test: $(READY) system  ## the whole suite, one thread a worker
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-system:  ## Chromium for the tests of pages and PostgreSQL for those of a shared server, where there are none yet
-	@{ command -v chromium && ls /usr/lib/postgresql/*/bin/postgres; } > /dev/null 2>&1 || { \
+system:  ## Chromium, PostgreSQL and iproute2 for the tests of pages, a shared server and several hosts, where they are missing
+	@{ command -v chromium && command -v ip && ls /usr/lib/postgresql/*/bin/postgres; } > /dev/null 2>&1 || { \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    as=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
-	    $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium postgresql; \
-	} || { echo "the tests need chromium and postgresql; install them, then run this again" >&2; exit 1; }
+	    $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium iproute2 postgresql; \
+	} || { echo "the tests need chromium, iproute2 and postgresql; install them, then run this again" >&2; exit 1; }
 
 lint: $(READY)
 	$(RUN)/ruff check .

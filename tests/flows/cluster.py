@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +22,19 @@ class Cluster:
     stack: ExitStack
     scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def stop_scheduler(self) -> None:
         """Kill it; its workers go on looking for it."""
         self.scheduler.kill()
         self.scheduler.wait()
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """One more, of one thread, that nobody starts again when it dies."""
+    def start_worker(self, *prefix: str) -> subprocess.Popen[bytes]:
+        """One more, of one thread, that nobody starts again when it dies.
+
+        Args:
+            prefix: before its command, such as that of a host.
+        """
         place = self.folder / f"worker{len(self.workers)}"
         place.mkdir()
         worker = self.stack.enter_context(
@@ -42,7 +47,9 @@ class Cluster:
                 "--no-dashboard",
                 "--local-directory",
                 place,
+                prefix=prefix,
                 log=self.folder / f"{place.name}.log",
+                environment=self.environment,
             )
         )
         self.workers.append(worker)
@@ -52,21 +59,38 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
-    """Start a scheduler and workers; nothing of them is left afterwards."""
+def cluster(
+    folder: Path,
+    *,
+    workers: int,
+    host: str = "127.0.0.1",
+    prefix: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Cluster]:
+    """Start a scheduler and workers; nothing of them is left afterwards.
+
+    Args:
+        folder: for logs.
+        workers: how many are started here at once.
+        host: the address that the scheduler listens at.
+        prefix: before its command.
+        environment: of all of them.
+    """
     about, log = folder / "scheduler.json", folder / "scheduler.log"
     with ExitStack() as stack:
         scheduler = stack.enter_context(
             _started(
                 "scheduler",
                 "--host",
-                "127.0.0.1",
+                host,
                 "--port",
                 "0",
                 "--no-dashboard",
                 "--scheduler-file",
                 about,
+                prefix=prefix,
                 log=log,
+                environment=environment,
             )
         )
         wait_until(about.exists, "the scheduler listens")
@@ -75,22 +99,24 @@ def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
             for line in log.read_text().splitlines()
             if "Scheduler at:" in line
         )
-        started = Cluster(address, folder, stack, scheduler)
+        started = Cluster(address, folder, stack, scheduler, environment=environment)
         for _ in range(workers):
             started.start_worker()
         yield started
 
 
 @contextmanager
-def _started(*words: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _started(
+    *words: str | Path, prefix: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     with (
         log.open("wb") as said,
         subprocess.Popen(
-            [DASK, *map(str, words)],
+            [*prefix, str(DASK), *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", **environment},
         ) as process,
     ):
         try:

@@ -84,6 +84,11 @@ class Running:
             self.process.returncode, self._printed.read(), self._said.read(), self._peak_kib
         )
 
+    def kill_with_children(self) -> None:
+        """Kill all that it started at once, as when its host dies."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def kill_at(self, moment: Callable[[], bool], what: str) -> None:
         """Kill the command alone, not its children, as soon as `moment` has come."""
         wait_until(lambda: moment() or self.has_ended(), what)

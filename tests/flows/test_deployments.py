@@ -3,9 +3,7 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from prefect.deployments import run_deployment
 from prefect.flow_runs import resume_flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from tests.flows.prefect_server import free_port, shared_server
 from tests.flows.rig import (
     COMMAND,
     film_pair,
@@ -30,19 +29,11 @@ from tests.flows.rig import (
     write_catalog,
 )
 
-PREFECT = Path(sys.executable).parent / "prefect"
-
 ACCOUNT = "postgres"
 """PostgreSQL refuses to run as root; Debian's package makes this account."""
 
 POLL_S = 0.2
 """From one question to the server to the next, which has other work to do."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -71,24 +62,6 @@ def postgresql() -> Iterator[str]:
             finally:
                 process.terminate()
     shutil.rmtree(folder)
-
-
-@contextmanager
-def shared_server(database: str) -> Iterator[str]:
-    """`prefect server start`, as a team would; gives its address."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    words = (PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
-    with running(*words, PREFECT_SERVER_DATABASE_CONNECTION_URL=database):
-
-        def answers() -> bool:
-            try:
-                return httpx.get(f"{address}/health").status_code == httpx.codes.OK
-            except httpx.TransportError:
-                return False
-
-        wait_until(answers, "the server answers")
-        yield address
 
 
 def seen(address: str, run: UUID) -> StateType:
@@ -138,7 +111,8 @@ def test_a_release_is_built_by_deployments_and_published_when_a_person_approves(
     session = harbour(registered("quay"), registered("pier"))
     catalog = write_catalog(tmp_path / "catalog.yaml", tmp_path, [session])
     out, work = tmp_path / "published", tmp_path / "work"
-    with postgresql() as database, shared_server(database) as address:
+    with postgresql() as database, shared_server(database) as prefect:
+        address = prefect.address
         words = (COMMAND, "serve", "-c", catalog, "--work", work, "--to", out)
         with (
             running(*words, "--build-cron", "0 3 * * *", PREFECT_API_URL=address),
