@@ -13,7 +13,7 @@ from prefect.futures import as_completed
 from pydantic import Field
 
 from flows.progress import Show, silence
-from flows.runners import prefect_server, task_runner
+from flows.runners import prefect_server, server_told, task_runner
 from flows.stages import ingest, register, shard, sync
 from pipeline.lease import LEASE_DURATION_S
 from pipeline.object_raw import raw_at_hand, raw_listing
@@ -85,11 +85,12 @@ def build_dataset(
     Raises:
         CatalogError: the catalog has problems, or files are missing.
         WorkspaceError: another build holds the workspace or took it over, its disk is full, or the
-            scheduler does not answer.
+            scheduler or the Prefect server does not answer.
     """
     catalog = load_catalog(catalog_path)
     plans, raw = list(catalog.plans()), raw_listing(catalog, catalog_path)
     with (
+        server_told(scheduler),
         _cluster_told(scheduler),
         opened_workspace(work, parts=("facts",)) as workspace,
         _room_told(workspace),

@@ -1,16 +1,25 @@
 """Where the work runs: Prefect's server, and the threads or dask processes that do the tasks."""
 
+import ipaddress
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.server import loopback_server
+from schemas.errors import WorkspaceError
+
+UNREACHED = "Failed to reach API"
+"""How the RuntimeError begins that Prefect raises for want of its server; it has no class of its
+own."""
 
 
 @contextmanager
@@ -26,6 +35,41 @@ def prefect_server() -> Iterator[None]:
                 yield
         finally:
             del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def server_told(scheduler: str | None) -> Iterator[None]:
+    """Say of a Prefect server that cannot be reached which one it is, and by whom it has to be.
+
+    Raises:
+        WorkspaceError: it does not answer any more; or other hosts work for the build, and it
+            could not be reached by them because none is named.
+    """
+    address = os.environ.get("PREFECT_API_URL")
+    host = urlsplit(scheduler or "").hostname
+    if host is not None and not address and not _is_loopback(host):
+        raise WorkspaceError(
+            f"the workers of {scheduler} need a Prefect server that they can reach, and none is "
+            "named; start one (prefect server start --host 0.0.0.0), set PREFECT_API_URL to its "
+            "address, and build again"
+        )
+    try:
+        yield
+    except (RuntimeError, httpx.TransportError, PrefectHTTPStatusError) as error:
+        if isinstance(error, RuntimeError) and UNREACHED not in str(error):
+            raise
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise WorkspaceError(
+            f"the Prefect server {address or 'of this build'} cannot be reached ({first}); what is "
+            "built stays: start it, make sure that all workers reach it, and build again"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def task_runner(workers: int, scheduler: str | None) -> TaskRunner[Any]:

@@ -58,3 +58,16 @@ def test_a_dead_scheduler_is_told_and_the_next_build_ends_the_work(
         assert command.answer().code == 0
     assert tree(work / "clips") == tree(built.work / "clips")
     assert debris(work) == []
+
+
+def test_workers_of_other_hosts_need_a_server_that_they_can_reach(
+    built: Built, tmp_path: Path
+) -> None:
+    words = (*build_command(built.catalog, tmp_path / "work"), "--scheduler", "tcp://10.0.0.1:8786")
+    with running(*words, PREFECT_API_URL="") as command:
+        answer = command.answer()
+
+    assert answer.code == 1
+    (line,) = answer.document["error"]
+    assert "tcp://10.0.0.1:8786" in line
+    assert "PREFECT_API_URL" in line

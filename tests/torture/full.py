@@ -22,6 +22,7 @@ from pydantic import Field
 from schemas.base import StrictModel
 from tests.torture.damage import CLASSES, READ_BY_TRAINING, Flip, flips
 from tests.torture.engine import Outcome, Share, Trial, Undisturbed
+from tests.torture.processes import ROLES, Killed, film_harbour, killed_processes
 from tests.torture.rig import film, journey
 from tests.torture.test_kills import complaints, run_engine
 
@@ -31,6 +32,9 @@ KEPT = ROOT / "docs" / "torture"
 """A JSON file for each part, from which the page is written."""
 
 SHARE = Share(kills=None, kills_at_random_times=60, errors=40)
+KILLED_PROCESSES = 10
+"""Of each role."""
+
 FLIPS = 400 * len(CLASSES)
 
 TESTS = {
@@ -128,7 +132,7 @@ TEXT = """\
 # What the fault suite found
 
 Written by `make torture` on Python {python}, {system}: the journeys on {kills.made_on} in
-{kills.minutes:.0f} minutes, the flips on {flips.made_on} in {flips.minutes:.0f}, the tests on
+{kills.minutes:.0f} minutes, the killed processes on {processes.made_on} in {processes.minutes:.0f}, the flips on {flips.made_on} in {flips.minutes:.0f}, the tests on
 {tests.made_on} in {tests.minutes:.0f}. CI runs a share of it: 50 kills, 12 failing disks, 200
 flips, and the tests.
 
@@ -142,7 +146,20 @@ trial that did not strike ended before its moment, or the error hit what may fai
 
 | How it was spoilt | Trials | Struck | Equal |
 |---|---:|---:|---:|
-{kill_rows}
+{kills_rows}
+
+## Processes of a cluster that are killed
+
+A build of two small recordings with `--scheduler`, on a dask scheduler, one worker and a
+`prefect server` on SQLite. One of them, or the command itself, is killed by SIGKILL at a moment
+drawn over the time that a build takes; a worker and a server are started again. Then the build is
+given once more. *Equal* means: it ends well, with the bytes of an undisturbed one in every store,
+nothing in the staging folder, no process left over and no traceback. A kill that did not strike
+came when the build had ended.
+
+| Killed | Trials | Struck | Equal |
+|---|---:|---:|---:|
+{processes_rows}
 
 ## Single bits turned
 
@@ -153,13 +170,13 @@ beside it, which verify proves; of flips there the reading is not asked.
 
 | Class of file | Flips | Noticed by verify | Noticed by the read |
 |---|---:|---:|---:|
-{flip_rows}
+{flips_rows}
 
 ## The real command, readers and forgeries
 
 | Tests | All | Passed | Skipped |
 |---|---:|---:|---:|
-{test_rows}
+{tests_rows}
 """
 
 
@@ -185,6 +202,27 @@ def find_kills() -> Found:
     with tempfile.TemporaryDirectory() as name:
         calm, outcomes = run_engine(Path(name), SHARE)
     return kills_found(calm, outcomes, begun_s)
+
+
+def process_rows(made: list[Killed]) -> Iterator[str]:
+    """One row of the table for each process that is killed."""
+    for role in ROLES:
+        ours = [killed for killed in made if killed.role == role]
+        struck = sum(killed.struck for killed in ours)
+        good = sum(not killed.faults for killed in ours)
+        yield f"| {role} | {len(ours)} | {struck} | {good} |"
+
+
+def find_processes() -> Found:
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        made = list(killed_processes(film_harbour(Path(name)), Path(name), KILLED_PROCESSES))
+    faults = [
+        f"{killed.role} killed after {killed.after_s:.1f} s: {fault}"
+        for killed in made
+        for fault in killed.faults
+    ]
+    return _found(process_rows(made), faults, begun_s)
 
 
 def find_flips() -> Found:
@@ -213,6 +251,7 @@ def _found(rows: Iterable[str], faults: Iterable[str], begun_s: float, events: i
 
 PARTS: dict[str, Callable[[], Found]] = {
     "kills": find_kills,
+    "processes": find_processes,
     "flips": find_flips,
     "tests": find_by_tests,
 }
@@ -220,7 +259,7 @@ PARTS: dict[str, Callable[[], Found]] = {
 
 def page(parts: Mapping[str, Found]) -> str:
     """The whole of docs/torture.md."""
-    rows = {f"{name[:-1]}_rows": "\n".join(part.rows) for name, part in parts.items()}
+    rows = {f"{name}_rows": "\n".join(part.rows) for name, part in parts.items()}
     versions = {"python": platform.python_version(), "system": platform.system()}
     return TEXT.format(**versions, **parts, **rows)
 
