@@ -132,9 +132,10 @@ TEXT = """\
 # What the fault suite found
 
 Written by `make torture` on Python {python}, {system}: the journeys on {kills.made_on} in
-{kills.minutes:.0f} minutes, the killed processes on {processes.made_on} in {processes.minutes:.0f}, the flips on {flips.made_on} in {flips.minutes:.0f}, the tests on
-{tests.made_on} in {tests.minutes:.0f}. CI runs a share of it: 50 kills, 12 failing disks, 200
-flips, and the tests.
+{kills.minutes:.0f} minutes, the killed processes on {processes.made_on} in
+{processes.minutes:.0f}, the flips on {flips.made_on} in {flips.minutes:.0f}, the tests on
+{tests.made_on} in {tests.minutes:.0f}. CI runs a share of it: 50 kills, 12 failing disks, killed
+processes of every kind, 200 flips, and the tests.
 
 ## Builds that are stopped, on disks that fail
 
