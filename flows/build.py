@@ -4,12 +4,12 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from distributed import KilledWorker
 from distributed.client import FutureCancelledError
 from prefect import flow, task, unmapped
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from pydantic import Field
 
 from flows.progress import Show, silence
@@ -20,6 +20,13 @@ from pipeline.object_raw import raw_at_hand, raw_listing
 from pipeline.object_workspace import opened_workspace, workspace_at
 from pipeline.outcomes import current_outcome, run_reject
 from pipeline.shard import run_find_whole
+from pipeline.shard_parts import (
+    Part,
+    WrittenPart,
+    run_find_parts,
+    run_seal_parts,
+    run_write_part,
+)
 from pipeline.workspace import Workspace
 from schemas.base import Slug, StrictModel
 from schemas.catalog import RecordingPlan
@@ -106,7 +113,9 @@ def build_dataset(
         if pending:
             with prefect_server():
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
-                for made in build(catalog_path, held.place, str(held.build), pending):
+                is_split = held.is_shared and raw is None and (workers > 1 or scheduler is not None)
+                token = str(held.build)
+                for made in build(catalog_path, held.place, token, pending, is_split=is_split):
                     outcomes[made.recording] = made
                     report(len(outcomes), len(plans), made.recording)
         damaged = workspace.set_aside_stores()
@@ -164,21 +173,45 @@ def _summary(outcomes: Sequence[ShardFacts], worked_on: set[str], damaged: Seque
 
 @flow(name="build-dataset")
 def build_recordings(
-    catalog_path: Path, work: str, build: str, recordings: Sequence[str]
+    catalog_path: Path, work: str, build: str, recordings: Sequence[str], *, is_split: bool
 ) -> Iterator[ShardFacts]:
     """Build the named recordings; a bug in one stops the build, an unusable one does not.
 
     Prefect sends a flow's parameters to every dask process, so they have to be plain.
+
+    Args:
+        catalog_path: the catalog.
+        work: where the workspace is.
+        build: token of its lease.
+        recordings: by their names.
+        is_split: whether clips of long recordings are written by several workers at once.
     """
     plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
     workspace = workspace_at(work, build)
-    for future in as_completed(build_recording.map(plans, unmapped(workspace))):
-        yield future.result()
+    first = build_recording.map(plans, unmapped(workspace), is_split=unmapped(is_split))
+    plan_of = {future.task_run_id: plan for future, plan in zip(first, plans, strict=True)}
+    sealed: list[PrefectFuture[ShardFacts]] = []
+    for future in as_completed(first):
+        made = future.result()
+        if isinstance(made, ShardFacts):
+            yield made
+        else:
+            plan = plan_of[future.task_run_id]
+            written: Any = write_part.map(unmapped(plan), made, unmapped(workspace))
+            sealed.append(seal_recording.submit(plan, written, workspace))
+    for done in as_completed(sealed):
+        yield done.result()
 
 
 @task(name="recording", task_run_name="{plan.recording.id}")
-def build_recording(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
-    """Take one recording through the stages; one that cannot be used ends as a Rejection."""
+def build_recording(
+    plan: RecordingPlan, workspace: Workspace, *, is_split: bool
+) -> ShardFacts | list[Part]:
+    """Take one recording through the stages; one that cannot be used ends as a Rejection.
+
+    Returns:
+        What became of it; or the parts in which its clips are to be written.
+    """
     facts: StrictModel | None = None
     with (
         workspace.recording_at_hand(plan.recording.id) as here,
@@ -186,6 +219,8 @@ def build_recording(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     ):
         for name, step in JOURNEY:
             try:
+                if is_split and name == "shard" and (parts := run_find_parts(at_hand, here)):
+                    return parts
                 facts = step(at_hand, here)
             except UNUSABLE as error:
                 facts = run_reject(at_hand, name, error, here)
@@ -193,3 +228,25 @@ def build_recording(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
             if isinstance(facts, ShardFacts):
                 break
     return cast("ShardFacts", facts)
+
+
+@task(name="part", task_run_name="{plan.recording.id} from {part.first_pair}")
+def write_part(plan: RecordingPlan, part: Part, workspace: Workspace) -> WrittenPart | ShardFacts:
+    """Write a part of a long recording; one that cannot be used ends as a Rejection."""
+    try:
+        with raw_at_hand(plan, workspace) as at_hand:
+            return run_write_part(at_hand, part, workspace)
+    except UNUSABLE as error:
+        return run_reject(plan, "shard", error, workspace)
+
+
+@task(name="seal", task_run_name="{plan.recording.id}")
+def seal_recording(
+    plan: RecordingPlan, written: Sequence[WrittenPart | ShardFacts], workspace: Workspace
+) -> ShardFacts:
+    """Join the parts of a recording, unless one of them could not be written."""
+    for one in written:
+        if isinstance(one, ShardFacts):
+            return one
+    parts = [one for one in written if isinstance(one, WrittenPart)]
+    return run_seal_parts(plan, parts, workspace)

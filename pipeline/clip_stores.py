@@ -48,14 +48,26 @@ class ClipWriter:
     """
 
     def __init__(
-        self, workspace: Workspace, attributes: ClipAttributes, streams: Sequence[str]
+        self,
+        workspace: Workspace,
+        attributes: ClipAttributes,
+        streams: Sequence[str],
+        *,
+        first_pair: int = 0,
     ) -> None:
-        """Prepare a store for `attributes.pairs` pairs of the frame arrays named in `streams`."""
+        """Prepare a store for `attributes.pairs` pairs of the frame arrays named in `streams`.
+
+        Args:
+            workspace: where the store will stand.
+            attributes: of the clip.
+            streams: names of frame arrays.
+            first_pair: where writing begins, for a part that another writer `adopt`s.
+        """
         self._final = workspace.clip(attributes.clip, attributes.fingerprint)
         self._workspace = workspace
         self._attributes = attributes
         self._streams = tuple(streams)
-        self._pairs = 0
+        self._pairs = first_pair
 
     def __enter__(self) -> Self:
         self._staged = self._workspace.staged(f"{self._attributes.clip}.{uuid4().hex}")
@@ -102,6 +114,27 @@ class ClipWriter:
                     f"{name}: {frames.shape} {frames.dtype} must be {expected} {array.dtype}"
                 )
             array[self._pairs : self._pairs + pairs] = frames
+        self._pairs += pairs
+
+    def part(self) -> Path:
+        """Leave what was written, and where it is, to a writer that adopts it."""
+        part, self._staged = self._staged, self._staged.with_name(f"{self._staged.name}.left")
+        return part
+
+    def adopt(self, part: Path, pairs: int) -> None:
+        """Append the next pairs, which another writer has written; they are moved, not copied.
+
+        Args:
+            part: what that writer's `part` gave.
+            pairs: how many, whole shards but at the end of the clip.
+        """
+        for name in self._streams:
+            shards = part / name / "c"
+            for shard in [path for path in shards.rglob("*") if path.is_file()]:
+                target = self._staged / name / "c" / shard.relative_to(shards)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shard.rename(target)
+        shutil.rmtree(part)
         self._pairs += pairs
 
     def seal(self, *, time_s: NDArray[np.float64], valid: NDArray[np.bool_]) -> ClipManifest:

@@ -61,6 +61,11 @@ class ObjectWorkspace(Workspace):
         """The address."""
         return self.address
 
+    @property
+    def is_shared(self) -> bool:
+        """No: each has a scratch folder of its own."""
+        return False
+
     def told(self, text: str) -> str:
         """The text with the workspace's address in the place of this machine's folder."""
         return text.replace(str(self.root), self.address)

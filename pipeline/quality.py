@@ -1,6 +1,7 @@
 """Figures by which people judge a clip, gathered frame by frame while it streams past."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -30,41 +31,76 @@ class QualitySums:
     """The last frame seen, (H, W)."""
 
 
+@dataclass(frozen=True)
+class PairFigures:
+    """What one pair adds to the sums."""
+
+    infrared: LevelSums
+    visible: LevelSums
+    visible_laplacian_variance: float
+    infrared_flicker_levels: float
+
+
 def with_block(
     sums: QualitySums,
     infrared: NDArray[np.uint8],
     visible: NDArray[np.uint8],
     valid: NDArray[np.bool_],
 ) -> QualitySums:
-    """`sums` with the pairs of one block added, in order.
+    """`sums` with the pairs of one block added, in order; arguments as for `figures_of`."""
+    figures = figures_of(infrared, visible, valid, sums.infrared_before)
+    sums = with_figures(sums, figures)
+    return replace(sums, infrared_before=infrared[-1].copy()) if len(infrared) else sums
+
+
+def with_figures(sums: QualitySums, figures: Iterable[PairFigures]) -> QualitySums:
+    """`sums` with the figures of pairs added, in order: the same however they were gathered."""
+    for pair in figures:
+        sums = replace(
+            sums,
+            pairs=sums.pairs + 1,
+            infrared=added(sums.infrared, pair.infrared),
+            visible=added(sums.visible, pair.visible),
+            infrared_deviation=sums.infrared_deviation + deviation_levels(pair.infrared),
+            visible_deviation=sums.visible_deviation + deviation_levels(pair.visible),
+            visible_laplacian_variance=sums.visible_laplacian_variance
+            + pair.visible_laplacian_variance,
+            infrared_flicker_levels=max(sums.infrared_flicker_levels, pair.infrared_flicker_levels),
+        )
+    return sums
+
+
+def figures_of(
+    infrared: NDArray[np.uint8],
+    visible: NDArray[np.uint8],
+    valid: NDArray[np.bool_],
+    before: NDArray[np.uint8] | None,
+) -> list[PairFigures]:
+    """The figures of every pair of a block.
 
     Args:
-        sums: of the pairs before.
         infrared: (T, H, W), grey levels.
         visible: (T, H, W, 3), RGB; judged by its luma (ITU-R BT.601, as OpenCV weighs it).
         valid: (H, W), where both cameras see the scene.
+        before: the infrared frame before the block, (H, W); None: there is none.
     """
     inside = valid.astype(np.uint8)
     # A Laplacian next to the border of the view measures the border, not the scene.
     inner = cv2.erode(inside, np.ones((3, 3), np.uint8))
+    found: list[PairFigures] = []
     for infrared_frame, visible_frame in zip(infrared, visible, strict=True):
         luma = cv2.cvtColor(visible_frame, cv2.COLOR_RGB2GRAY)
-        infrared_levels, visible_levels = sums_of(infrared_frame, inside), sums_of(luma, inside)
         _, edges = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S), mask=inner)
-        sums = replace(
-            sums,
-            pairs=sums.pairs + 1,
-            infrared=added(sums.infrared, infrared_levels),
-            visible=added(sums.visible, visible_levels),
-            infrared_deviation=sums.infrared_deviation + deviation_levels(infrared_levels),
-            visible_deviation=sums.visible_deviation + deviation_levels(visible_levels),
-            visible_laplacian_variance=sums.visible_laplacian_variance + float(edges[0, 0]) ** 2,
-            infrared_flicker_levels=max(
-                sums.infrared_flicker_levels, flicker(infrared_frame, sums.infrared_before, valid)
-            ),
-            infrared_before=infrared_frame,
+        found.append(
+            PairFigures(
+                sums_of(infrared_frame, inside),
+                sums_of(luma, inside),
+                float(edges[0, 0]) ** 2,
+                flicker(infrared_frame, before, valid),
+            )
         )
-    return replace(sums, infrared_before=infrared[-1].copy()) if len(infrared) else sums
+        before = infrared_frame
+    return found
 
 
 def flicker(

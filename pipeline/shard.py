@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,8 @@ from pipeline.shard_blocks import (
     BANDS,
     Frames,
     aligned,
+    blocks_of,
     frames_at,
-    looked_back_at,
-    next_block,
 )
 from pipeline.shard_clips import (
     Measured,
@@ -37,7 +35,14 @@ from pipeline.workspace import Workspace, load, load_arrays, save
 from schemas.base import Matrix3x3, canonical_json, fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.errors import ShardError, WorkspaceError
-from schemas.facts import ClipFacts, IngestFacts, RegisterFacts, ShardFacts, SyncFacts
+from schemas.facts import (
+    ClipFacts,
+    IngestFacts,
+    LeftOut,
+    RegisterFacts,
+    ShardFacts,
+    SyncFacts,
+)
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
 STAGE_VERSION = 4
@@ -86,6 +91,47 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     is_done = earlier is not None and earlier.rejection is None and earlier.fingerprint == expected
     if earlier is not None and is_done and run_find_whole(earlier, workspace):
         return earlier
+    cut = run_cut(plan, workspace)
+    standing = {clip.about.clip: _run_read_sums(plan, clip, workspace) for clip in cut.clips}
+    missing = [clip for clip in cut.clips if standing[clip.about.clip] is None]
+    streams = _run_open_all(plan, missing, cut.pairs)
+    sums = {
+        clip.about.clip: standing[clip.about.clip]
+        or _run_write_clip(plan, clip, streams[clip.measured.register.homography], workspace)
+        for clip in cut.clips
+    }
+    return run_note(plan, cut, sums, workspace)
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """A clip to be written: of which pairs, and what is known of them."""
+
+    measured: Measured
+    about: ClipAttributes
+    run: range
+    pairs: PairList
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A recording cut into clips."""
+
+    fingerprint: str
+    sources: Mapping[str, SourceFacts]
+    pairs: PairList
+    clips: tuple[ClipPlan, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def run_cut(plan: RecordingPlan, workspace: Workspace) -> Cut:
+    """How a recording is cut into clips; writes nothing.
+
+    Raises:
+        ShardError: no clip is long enough.
+    """
+    measured = _run_load_facts(plan, workspace)
+    expected = shard_fingerprint(plan, measured.register.fingerprint)
     pairs = _run_load_pairs(plan, measured, workspace)
     runs, left_out = cut_clips(
         pairs.infrared_frames,
@@ -98,31 +144,40 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
     sources = _run_sources(plan, measured)
-    parts = [pairs.at(slice(run.start, run.stop)) for run in runs]
-    held = [measured.during(run) for run in runs]
-    abouts = [
-        clip_attributes(plan, own, part, sources, expected)
-        for own, part in zip(held, parts, strict=True)
-    ]
-    standing = [
-        _run_read_sums(plan, own, about, workspace) for own, about in zip(held, abouts, strict=True)
-    ]
-    missing = [(own, run) for own, run, sums in zip(held, runs, standing, strict=True) if not sums]
-    streams = _run_open_all(plan, missing, pairs)
+    clips: list[ClipPlan] = []
+    for run in runs:
+        own, part = measured.during(run), pairs.at(slice(run.start, run.stop))
+        about = clip_attributes(plan, own, part, sources, expected)
+        clips.append(ClipPlan(own, about, run, part))
+    return Cut(expected, sources, pairs, tuple(clips), tuple(left_out))
+
+
+def run_note(
+    plan: RecordingPlan, cut: Cut, sums: Mapping[str, QualitySums], workspace: Workspace
+) -> ShardFacts:
+    """Save what came of a recording whose clips all stand.
+
+    Args:
+        plan: of the recording.
+        cut: its clips.
+        sums: of each, by its name.
+        workspace: where they stand.
+    """
     clips: list[ClipFacts] = []
-    for own, about, part, found in zip(held, abouts, parts, standing, strict=True):
-        open_streams = streams.get(own.register.homography, {})
-        sums = found or _run_write_clip(plan, own, about, part, open_streams, workspace)
+    for clip in cut.clips:
+        about = clip.about
         manifest = read_manifest(workspace.clip(about.clip, about.fingerprint))
-        clips.append(clip_facts(about, part, sums, own, manifest.root_hash))
+        clips.append(
+            clip_facts(about, clip.pairs, sums[about.clip], clip.measured, manifest.root_hash)
+        )
     outcome = ShardFacts(
-        recording=recording,
-        fingerprint=expected,
-        sources=_run_hash_sources(plan, sources),
+        recording=plan.recording.id,
+        fingerprint=cut.fingerprint,
+        sources=_run_hash_sources(plan, cut.sources),
         clips=tuple(clips),
-        left_out=tuple(left_out),
+        left_out=cut.left_out,
     )
-    save(outcome, workspace.facts(recording, "shard"), workspace)
+    save(outcome, workspace.facts(plan.recording.id, "shard"), workspace)
     return outcome
 
 
@@ -139,10 +194,9 @@ def run_find_whole(outcome: ShardFacts, workspace: Workspace) -> bool:
     )
 
 
-def _run_read_sums(
-    plan: RecordingPlan, measured: Measured, about: ClipAttributes, workspace: Workspace
-) -> QualitySums | None:
+def _run_read_sums(plan: RecordingPlan, clip: ClipPlan, workspace: Workspace) -> QualitySums | None:
     """The sums of a clip that is sealed already; None where it is to be written."""
+    about = clip.about
     store = workspace.clip(about.clip, about.fingerprint)
     if not os.path.lexists(store):
         return None
@@ -150,7 +204,7 @@ def _run_read_sums(
         workspace.set_aside(store)
         return None
     group, _ = open_clip(store)
-    valid = seen_by_both(plan, measured.register)
+    valid = seen_by_both(plan, clip.measured.register)
     sums = QualitySums()
     for first in range(0, about.pairs, SHARD_PAIRS):
         last = min(first + SHARD_PAIRS, about.pairs)
@@ -160,54 +214,37 @@ def _run_read_sums(
 
 
 def _run_write_clip(
-    plan: RecordingPlan,
-    measured: Measured,
-    about: ClipAttributes,
-    pairs: PairList,
-    streams: Mapping[str, Frames],
-    workspace: Workspace,
+    plan: RecordingPlan, clip: ClipPlan, streams: Mapping[str, Frames], workspace: Workspace
 ) -> QualitySums:
     """Write one clip block by block while judging it, and seal it."""
-    names = array_names(plan, measured.ingest.infrared.tone)
-    valid = seen_by_both(plan, measured.register)
+    names = array_names(plan, clip.measured.ingest.infrared.tone)
+    valid = seen_by_both(plan, clip.measured.register)
     sums = QualitySums()
-    before: dict[Band, NDArray[np.uint8]] = {}
-    block: dict[str, NDArray[Any]] = {}
-    with ClipWriter(workspace, about, names) as writer:
-        for first_pair in range(0, about.pairs, SHARD_PAIRS):
-            block = next_block(
-                streams,
-                names,
-                about,
-                pairs.curves,
-                first_pair=first_pair,
-                before=before,
-                room=block,
-            )
+    with ClipWriter(workspace, clip.about, names) as writer:
+        for block in blocks_of(streams, names, clip.about, clip.pairs.curves):
             sums = with_block(sums, block["infrared"], block["visible"], valid)
             writer.write(block)
-            before = looked_back_at(before, block, about)
-        times_s = pairs.infrared_times_s - pairs.infrared_times_s[0]
-        writer.seal(time_s=times_s, valid=valid)
+        writer.seal(time_s=clip.pairs.seconds(), valid=valid)
     return sums
 
 
 def _run_open_all(
-    plan: RecordingPlan, missing: Sequence[tuple[Measured, range]], pairs: PairList
+    plan: RecordingPlan, missing: Sequence[ClipPlan], pairs: PairList
 ) -> dict[Matrix3x3, dict[str, Frames]]:
     """The streams of the runs to be written, read once for every homography that holds for some."""
     places: dict[Matrix3x3, list[NDArray[np.int64]]] = {}
     measured: dict[Matrix3x3, Measured] = {}
-    for own, run in missing:
-        measured[own.register.homography] = own
-        places.setdefault(own.register.homography, []).append(np.arange(run.start, run.stop))
+    for clip in missing:
+        homography, run = clip.measured.register.homography, clip.run
+        measured[homography] = clip.measured
+        places.setdefault(homography, []).append(np.arange(run.start, run.stop))
     return {
-        homography: _run_open(plan, own, pairs.at(np.concatenate(places[homography])))
+        homography: run_open(plan, own, pairs.at(np.concatenate(places[homography])))
         for homography, own in measured.items()
     }
 
 
-def _run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:
+def run_open(plan: RecordingPlan, measured: Measured, pairs: PairList) -> dict[str, Frames]:
     """Every stream of the recording, read once, giving the aligned frames of `pairs`."""
     register = measured.register
     resamplings: dict[Band, Resampling | None] = {"infrared": None, "visible": None}

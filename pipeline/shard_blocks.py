@@ -223,3 +223,36 @@ def next_block(
                 room=room.get(name),
             )
     return {name: block[name] for name in names}
+
+
+def blocks_of(
+    streams: Mapping[str, Frames],
+    names: Collection[str],
+    about: ClipAttributes,
+    curves: NDArray[np.float32] | None,
+    *,
+    pairs: range | None = None,
+    lead: int = 0,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """The blocks of a clip, or of a part of it, each lying where the last one lay.
+
+    Args:
+        streams: as for `next_block`, standing at the first pair of the lead.
+        names: the arrays wanted.
+        about: the clip.
+        curves: as for `next_block`.
+        pairs: the part's, from the beginning of a shard on; None: the whole clip.
+        lead: pairs before them, whole shards, that what looks back looks at; of their blocks only
+            clean frames are given.
+    """
+    pairs = range(about.pairs) if pairs is None else pairs
+    clean = [name for name in names if name in streams or not name.endswith("_degraded")]
+    before: dict[Band, NDArray[np.uint8]] = {}
+    block: dict[str, NDArray[Any]] = {}
+    for first in range(pairs.start - lead, pairs.stop, SHARD_PAIRS):
+        wanted = names if first >= pairs.start else clean
+        block = next_block(
+            streams, wanted, about, curves, first_pair=first, before=before, room=block
+        )
+        yield block
+        before = looked_back_at(before, block, about)

@@ -68,6 +68,10 @@ class PairList:
             curves=None if self.curves is None else self.curves[places],
         )
 
+    def seconds(self) -> NDArray[np.float64]:
+        """Since the first of the pairs, (pairs,)."""
+        return np.asarray(self.infrared_times_s - self.infrared_times_s[0])
+
 
 def clip_fingerprint(recording_fingerprint: str, pairs: PairList) -> str:
     """What one clip depends on: its recording, and which of its frames it holds."""

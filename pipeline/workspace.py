@@ -109,6 +109,11 @@ class Workspace:
         """Where it is, in a word: the folder, or the address of an object store."""
         return str(self.root)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether all processes that work for its holder see one staging folder."""
+        return True
+
     def told(self, text: str) -> str:
         """A text that names paths of the workspace, as its users call them."""
         return text

@@ -2,14 +2,27 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
+from pipeline.shard_parts import LEAST_PAIRS
 from tests.flows.cluster import cluster
 from tests.flows.conftest import Built
-from tests.flows.rig import build_command, debris, running, wait_until
+from tests.flows.rig import (
+    build_command,
+    debris,
+    film_pair,
+    harbour,
+    registered,
+    running,
+    wait_until,
+    write_catalog,
+)
 from tests.pipeline.studio import tree
 
 pytestmark = pytest.mark.slow
+
+LONG_FRAMES = 2 * LEAST_PAIRS + 100
 
 IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
 """In place of the half minute in which a network may mend."""
@@ -34,6 +47,32 @@ def test_a_worker_killed_in_mid_task_costs_only_its_task(
 
     assert answer.code == 0, answer.complaints
     assert tree(work / "clips") == tree(built.work / "clips")
+
+
+def test_workers_share_a_long_recording_and_one_that_dies_costs_its_part(
+    server: str, tmp_path: Path
+) -> None:
+    film_pair(tmp_path / "long", LONG_FRAMES, seed=3)
+    catalog = write_catalog(tmp_path / "catalog.yaml", tmp_path, [harbour(registered("long"))])
+    work, alone = tmp_path / "work", tmp_path / "alone"
+    with running(*build_command(catalog, alone), PREFECT_API_URL=server) as command:
+        assert command.answer().code == 0
+    with cluster(tmp_path, workers=2) as started:
+        words = (*build_command(catalog, work), "--scheduler", started.address)
+        with running(*words, PREFECT_API_URL=server) as command:
+            wait_until(lambda: any(work.glob("staging/*/*/infrared/c/*")), "a part is written")
+            started.workers[0].kill()
+            started.start_worker()
+            answer = command.answer()
+
+    assert answer.code == 0, answer.complaints
+    assert tree(work / "clips") == tree(alone / "clips")
+    assert (work / "facts/long/shard.json").read_bytes() == (
+        alone / "facts/long/shard.json"
+    ).read_bytes()
+    assert debris(work) == []
+    ran = {"task_runs": {"name": {"like_": "long from "}}}
+    assert int(httpx.post(f"{server}/task_runs/count", json=ran).text) >= 2
 
 
 def test_a_dead_scheduler_is_told_and_the_next_build_ends_the_work(
