@@ -19,6 +19,7 @@ from schemas.catalog import Session
 from schemas.yaml_files import parse
 from tests.flows.rig import film_pair
 from tests.hub_server import TOKEN, hub_server
+from tests.object_server import object_server
 from tests.pipeline.test_importers import video
 
 ROOT = Path(__file__).parents[1]
@@ -139,10 +140,12 @@ def follow(page: Path, folder: Path, **environment: str) -> None:
 
 @pytest.mark.slow
 def test_the_guides_lead_from_a_rig_to_a_cluster(tmp_path: Path) -> None:
-    for name in FOLLOWED:
-        folder = tmp_path if name == FOLLOWED[0] else tmp_path / "harbour"
-        with hub_server() as hub:
-            follow(GUIDES / f"{name}.md", folder, HF_ENDPOINT=hub.address, HF_TOKEN=TOKEN)
+    with object_server(tmp_path) as objects:
+        for name in FOLLOWED:
+            folder = tmp_path if name == FOLLOWED[0] else tmp_path / "harbour"
+            with hub_server() as hub:
+                services = {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN} | objects.environment
+                follow(GUIDES / f"{name}.md", folder, **services)
 
 
 def test_a_published_dataset_is_adopted(tmp_path: Path) -> None:
