@@ -1,5 +1,6 @@
 """Guides are followed to the letter; every command that a page names is one that twinband takes."""
 
+import datetime as dt
 import os
 import re
 import shlex
@@ -15,7 +16,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.cli import main
+from pipeline.image_files import write_image
+from pipeline.simulate import run_simulate
+from pipeline.video_files import read_frames
 from schemas.catalog import Session
+from schemas.simulation import (
+    SMALL_RECORDING,
+    SimulatedSession,
+    SimulationSettings,
+    small_simulation,
+)
 from schemas.yaml_files import parse
 from tests.flows.rig import film_pair
 from tests.hub_server import TOKEN, hub_server
@@ -110,16 +120,16 @@ def test_sessions_in_pages_are_valid_and_what_is_linked_is_there(page: Path) -> 
         assert (page.parent / link).exists(), f"{page.name} links {link}"
 
 
-def follow(page: Path, folder: Path, **environment: str) -> None:
-    """Follow a guide in a folder, and find what it says is printed."""
+def followed(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A script of the shell, run in a folder as a reader of the pages would."""
     own = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "HF_HOME": str(folder.parent / "hf"),
         "HF_HUB_DISABLE_XET": "1",
     }
-    done = subprocess.run(
-        ["bash", "-c", script(page)],
+    return subprocess.run(
+        ["bash", "-c", script],
         cwd=folder,
         env=os.environ | own | environment,
         stdin=subprocess.DEVNULL,
@@ -128,6 +138,11 @@ def follow(page: Path, folder: Path, **environment: str) -> None:
         text=True,
         check=False,
     )
+
+
+def follow(page: Path, folder: Path, **environment: str) -> None:
+    """Follow a guide in a folder, and find what it says is printed."""
+    done = followed(script(page), folder, **environment)
     assert done.returncode == 0, f"{page.name}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     printed = done.stdout
     for block in blocks(page):
@@ -146,6 +161,68 @@ def test_the_guides_lead_from_a_rig_to_a_cluster(tmp_path: Path) -> None:
             with hub_server() as hub:
                 services = {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN} | objects.environment
                 follow(GUIDES / f"{name}.md", folder, **services)
+
+
+SHORTER = {
+    "make demo": "true",  # tests/test_journey.py and CI have these two
+    "make test": "true",
+    "twinband simulate simulated ": "true ",  # six recordings; one was filmed beforehand
+    "twinband review ": "timeout --preserve-status -s INT 8 twinband review ",
+    "--steps 20": "--steps 2",
+    "--method all": "--method average",
+    "twinband ablate v0.1.0 ": "true ",  # tests/flows/test_ablate.py has it
+    "twinband diff v0.1.0": "twinband release v0.2.0; twinband diff v0.1.0",
+    "clean/ noisy/ --band infrared --fit": "clean/ noisy/ --band infrared; "
+    "twinband degrade clean/ noisy/ --band infrared --fit",
+    "harbour/catalog.yaml --release ": "harbour/catalog.yaml --release --once --settle 0 ",
+}
+"""What is done for a line of README.md that would take minutes, wait for a reader, or needs what
+the reader is told to have first."""
+
+FUSED_FRAMES = 4
+
+
+def readme_script() -> str:
+    """README.md's commands, then its programs, which go on from one another."""
+    commands, program = ["set -euxo pipefail"], []
+    for block in blocks(ROOT / "README.md"):
+        if block.kind == "":
+            text = block.text
+            for long, short in SHORTER.items():
+                text = text.replace(long, short)
+            commands.append(text)
+        elif block.kind == "python":
+            program.append(block.text)
+    publish = "twinband publish v0.1.0 --to lab/harbour"
+    written = "cat > program.py <<'PROGRAM'\n" + "\n".join(program) + "PROGRAM"
+    return "\n".join([*commands, publish, written, "python program.py"])
+
+
+@pytest.mark.slow
+def test_the_readme_is_followed(tmp_path: Path) -> None:
+    park = SimulatedSession(id="outing", date=dt.date(2024, 4, 11), recordings=(SMALL_RECORDING,))
+    filmed = SimulationSettings(sessions=(park,), sites={"park": "train"}, calibration=None)
+    text = run_simulate(tmp_path / "simulated", filmed).read_text()
+    (tmp_path / "catalog.yaml").write_text(
+        text.replace("dataset:", "dataset:\n  data_root: simulated")
+    )
+    film_pair(tmp_path / "fused", FUSED_FRAMES, seed=1)
+    for band, name in (("infrared", "IR"), ("visible", "VIS")):
+        shutil.move(tmp_path / "fused" / f"{band}.mp4", tmp_path / f"{name}.mp4")
+    film_pair(tmp_path / "sensor", 40, seed=2)
+    shutil.move(tmp_path / "sensor" / "infrared.mp4", tmp_path / "clean.mp4")
+    for number, frame in enumerate(read_frames(tmp_path / "clean.mp4", "infrared")):
+        (tmp_path / "clean").mkdir(exist_ok=True)
+        write_image(tmp_path / "clean" / f"{number:04d}.png", frame)
+    for seed, place in enumerate(("monday/gate", "tuesday/pier", "incoming/wednesday/quay")):
+        run_simulate(tmp_path / "rolls" / place, small_simulation(SMALL_RECORDING, seed=seed))
+        shutil.copytree(tmp_path / "rolls" / place / "outing/walk", tmp_path / "harbour" / place)
+        (tmp_path / "harbour" / place / "truth.json").unlink()
+
+    with hub_server() as hub:
+        done = followed(readme_script(), tmp_path, HF_ENDPOINT=hub.address, HF_TOKEN=TOKEN)
+
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
 def test_a_published_dataset_is_adopted(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ sessions:
     recordings:
 """
 
+MOST_LINKS = 30_000
+"""Names of one file; ext4 takes 65,000."""
+
 NO_PREVIEWS = "{publish: {preview_pairs: 0}}"
 """Each takes a quarter of a second, once; what is measured is the rest."""
 
@@ -80,7 +83,12 @@ def build_clips(catalog: Path, workspace: Workspace, *, clips: int = CLIPS_PER_R
     """
     plans = list(load_catalog(catalog).plans())
     template = _write_template(workspace, plans[0])
+    linked = 0
     for plan in plans:
+        linked += clips
+        if linked > MOST_LINKS:
+            shutil.rmtree(template[0])
+            template, linked = _write_template(workspace, plans[0]), clips
         identity = final_fingerprint(plan)
         made = [_copy_clip(template, workspace, plan, identity, place) for place in range(clips)]
         hashes = {
