@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,9 @@ AT_ONCE = 16
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 """The environment's name for a server of one's own."""
+
+IN_MEMORY = 4 * AT_ONCE
+"""Files that have arrived, or are on their way, before the first of them is used."""
 
 TRIES = 3
 """For a file that arrives otherwise than its hash says, and for answers that obstore does not ask
@@ -152,8 +156,10 @@ class ObjectFolder:
                     break
             return None if got is None else (path, *got)
 
+        waiting = iter(paths)
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            yield from (got for got in threads.map(one, paths) if got is not None)
+            while some := list(islice(waiting, IN_MEMORY)):
+                yield from (got for got in threads.map(one, some) if got is not None)
 
     def download(self, path: str, target: Path, *, e_tag: str) -> None:
         """Bring a file of any size to the disk; `target` is whole once this returns.

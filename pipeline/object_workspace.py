@@ -8,6 +8,7 @@ only where there are none, records only in the place of those that were fetched:
 a lease that was taken over fails there and changes nothing.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ from schemas.errors import StoreError, TwinbandError
 from schemas.release import MANIFEST_NAME as RELEASE_NAME
 from schemas.store import MANIFEST_NAME, ClipManifest
 
+STORE = r"clips/[^/]+/[^/]+"
+"""Where a clip's store is, below the root."""
+
 LAST = (MANIFEST_NAME, RELEASE_NAME, "shard.json", "look.json")
 """Files that say of others that they are whole: written after them, deleted before."""
 
@@ -51,8 +55,8 @@ class ObjectWorkspace(Workspace):
     address: str = ""
     known: dict[str, Known] = field(default_factory=dict, compare=False)
     """By path below the root: what was fetched, or written and no clip's."""
-    listing: dict[str, StoredObject] = field(default_factory=dict, compare=False)
-    """Every file below `clips/`, when the workspace was last refreshed."""
+    stores: dict[str, dict[str, int | None]] = field(default_factory=dict, compare=False)
+    """Size of every file of every clip's store, when the workspace was last refreshed."""
     parts: tuple[str, ...] = ()
     """Folders whose files are at hand, beside the manifests of clips."""
 
@@ -72,18 +76,13 @@ class ObjectWorkspace(Workspace):
 
     def found_files(self, store: str) -> dict[str, int | None] | None:
         """Size of every file of a clip's store, by its path there."""
-        inside = f"{store}/"
-        return {
-            path.removeprefix(inside): found.size_bytes
-            for path, found in self.listing.items()
-            if path.startswith(inside)
-        }
+        return self.stores.get(store, {})
 
     def size_bytes(self, path: str) -> int:
         """Of a file or of all files below a folder."""
         if not path.startswith("clips/"):
             return super().size_bytes(path)
-        return sum(size or 0 for size in (self.found_files(path) or {}).values())
+        return sum(size or 0 for size in self.stores.get(path, {}).values())
 
     @contextmanager
     def owned(self, *, lease_duration_s: float = LEASE_DURATION_S) -> Iterator[Workspace]:
@@ -114,7 +113,7 @@ class ObjectWorkspace(Workspace):
     def at_hand(self, store: str) -> Iterator[Path]:
         """A clip's store, fetched for as long as the block lasts."""
         target = self.root / store
-        if (target / MANIFEST_NAME).is_file() and self.found_files(store) == {}:
+        if (target / MANIFEST_NAME).is_file() and store not in self.stores:
             yield target  # made here and not yet kept
             return
         manifest = _parsed(target / MANIFEST_NAME)
@@ -124,7 +123,7 @@ class ObjectWorkspace(Workspace):
         def is_right(path: str, content: bytes) -> bool:
             return hashes.get(path) in (None, sha256_of(content))
 
-        fetched = set(self.found_files(store) or ()) - {MANIFEST_NAME}
+        fetched = self.stores.get(store, {}).keys() - {MANIFEST_NAME}
         try:
             for path, content, _ in folder.read_all(sorted(fetched), is_right):
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +141,7 @@ class ObjectWorkspace(Workspace):
             WorkspaceError: the workspace was taken over, or the store does not answer.
         """
         with scratch() as root:
-            here = replace(self, root=root, known={}, listing={})
+            here = replace(self, root=root, known={}, stores={})
             here.staging.mkdir(parents=True)
             here._fetch(f"facts/{recording}/", lambda _: True)  # noqa: SLF001 (a workspace like this)
             try:
@@ -152,9 +151,12 @@ class ObjectWorkspace(Workspace):
 
     def refresh(self) -> None:
         """Bring to the scratch folder what is wanted of the store as it is now."""
-        self._fetch("clips/", lambda path: PurePosixPath(path).name == MANIFEST_NAME)
-        for path in self.listing:
-            store = PurePosixPath(*PurePosixPath(path).parts[:3])
+        self.stores.clear()
+        manifests = re.compile(rf"{STORE}/{MANIFEST_NAME}")
+        for path, found in self._fetch("clips/", manifests.fullmatch).items():
+            if inside := re.fullmatch(f"({STORE})/(.+)", path):
+                self.stores.setdefault(inside[1], {})[inside[2]] = found.size_bytes
+        for store in self.stores:
             (self.root / store).mkdir(parents=True, exist_ok=True)
         for part in self.parts:
             self._fetch(f"{part}/", lambda _: True)
@@ -162,8 +164,8 @@ class ObjectWorkspace(Workspace):
             if not (release / RELEASE_NAME).is_file():  # of a process that was killed at it
                 shutil.rmtree(release)
 
-    def _fetch(self, below: str, is_wanted: Callable[[str], bool]) -> None:
-        """Bring the wanted files below a folder, as far as they are not here already."""
+    def _fetch(self, below: str, is_wanted: Callable[[str], object]) -> dict[str, StoredObject]:
+        """Bring the wanted files below a folder that are not here already; what is listed there."""
         folder = ObjectFolder(self.address)
         found = folder.files(below)
         for path in [path for path in self.known if path.startswith(below) and path not in found]:
@@ -180,9 +182,7 @@ class ObjectWorkspace(Workspace):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             self.known[path] = Known(sha256_of(content), e_tag)
-        if below == "clips/":
-            self.listing.clear()
-            self.listing.update(found)
+        return found
 
     def keep(self) -> None:
         """Write to the store what is new or changed since it was fetched.
