@@ -154,6 +154,49 @@ def test_a_network_trains_straight_off_a_bucket(served: Served, tmp_path: Path) 
     assert (run / "weights.safetensors").is_file()
 
 
+@pytest.mark.usefixtures("released")
+def test_a_release_in_a_bucket_is_published_and_reported_as_one_in_a_folder(
+    built: Built, served: Served, tmp_path: Path
+) -> None:
+    work = built.copy(tmp_path)
+    assert twinband(served, "release", "v1.0.0", "-c", built.catalog, "--work", work).code == 0
+    for place, out in ((work, "here"), (address("work"), "there")):
+        published = twinband(
+            served, "publish", "v1.0.0", "--to", tmp_path / out, "--work", str(place)
+        )
+        assert published.code == 0, published.printed + published.complaints
+    unnamed = twinband(served, "report", "--work", address("work"))
+    reported = twinband(served, "report", "--work", address("work"), "--out", tmp_path / "pages")
+
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert unnamed.code == 1
+    assert "--out" in unnamed.document["error"][0]
+    assert (tmp_path / "pages" / "index.html").is_file(), reported.complaints
+    assert any(path.endswith("look.json") for path in served.tree("work/looks"))
+
+
+@pytest.mark.usefixtures("released")
+def test_what_nothing_in_a_bucket_needs_is_found_and_deleted(built: Built, served: Served) -> None:
+    store = served.store("littered")
+    for path, content in served.tree("work").items():
+        obstore.put(store, path, content)
+    before = served.tree("littered")
+    unsealed = f"clips/quay-000000/{'0' * 32}.zarr/infrared/c/0/0/0"
+    obstore.put(store, unsealed, b"of a build that was killed")
+    words = ("gc", "-c", built.catalog, "--work", address("littered"))
+
+    listed = twinband(served, *words)
+    assert served.tree("littered").keys() == {*before, unsealed}
+    deleted = twinband(served, *words, "--delete")
+
+    found = listed.document["garbage"]
+    assert [(one["path"], one["size_bytes"]) for one in found] == [
+        (unsealed.removesuffix("/infrared/c/0/0/0"), 26)
+    ]
+    assert deleted.code == 0, deleted.printed
+    assert served.tree("littered") == before
+
+
 def test_recordings_in_a_bucket_give_the_same_clips(
     built: Built, server: str, served: Served, tmp_path: Path
 ) -> None:
