@@ -184,7 +184,8 @@ def build_recordings(
         work: where the workspace is.
         build: token of its lease.
         recordings: by their names.
-        is_split: whether clips of long recordings are written by several workers at once.
+        is_split: whether clips of long recordings are written by several workers at once, which
+            have to see the recordings and one staging folder.
     """
     plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
     workspace = workspace_at(work, build)
@@ -234,8 +235,7 @@ def build_recording(
 def write_part(plan: RecordingPlan, part: Part, workspace: Workspace) -> WrittenPart | ShardFacts:
     """Write a part of a long recording; one that cannot be used ends as a Rejection."""
     try:
-        with raw_at_hand(plan, workspace) as at_hand:
-            return run_write_part(at_hand, part, workspace)
+        return run_write_part(plan, part, workspace)
     except UNUSABLE as error:
         return run_reject(plan, "shard", error, workspace)
 
