@@ -14,7 +14,7 @@ from pydantic import Field
 
 from flows.progress import Show, silence
 from flows.runners import prefect_server, server_told, task_runner
-from flows.stages import ingest, register, shard, sync
+from flows.stages import ingest, register, shard, shard_part, sync
 from pipeline.lease import LEASE_DURATION_S
 from pipeline.object_raw import raw_at_hand, raw_listing
 from pipeline.object_workspace import opened_workspace, workspace_at
@@ -25,7 +25,6 @@ from pipeline.shard_parts import (
     WrittenPart,
     run_find_parts,
     run_seal_parts,
-    run_write_part,
 )
 from pipeline.workspace import Workspace
 from schemas.base import Slug, StrictModel
@@ -235,7 +234,7 @@ def build_recording(
 def write_part(plan: RecordingPlan, part: Part, workspace: Workspace) -> WrittenPart | ShardFacts:
     """Write a part of a long recording; one that cannot be used ends as a Rejection."""
     try:
-        return run_write_part(plan, part, workspace)
+        return shard_part(plan, part, workspace)
     except UNUSABLE as error:
         return run_reject(plan, "shard", error, workspace)
 

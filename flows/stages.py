@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from pipeline.ingest import run_ingest
 from pipeline.register import run_register
 from pipeline.shard import run_shard
+from pipeline.shard_parts import run_write_part
 from pipeline.sync import run_sync
 
 P = ParamSpec("P")
@@ -36,3 +37,4 @@ ingest = stage(run_ingest)
 sync = stage(run_sync)
 register = stage(run_register)
 shard = stage(run_shard)
+shard_part = stage(run_write_part)
