@@ -17,7 +17,7 @@ from flows.runners import prefect_server, server_told, task_runner
 from flows.stages import ingest, register, shard, shard_part, sync
 from pipeline.lease import LEASE_DURATION_S
 from pipeline.object_raw import raw_at_hand, raw_listing
-from pipeline.object_workspace import opened_workspace, workspace_at
+from pipeline.object_workspace import OUTCOMES, opened_workspace, workspace_at
 from pipeline.outcomes import current_outcome, run_reject
 from pipeline.shard import run_find_whole
 from pipeline.shard_parts import (
@@ -98,7 +98,7 @@ def build_dataset(
     with (
         server_told(scheduler),
         _cluster_told(scheduler),
-        opened_workspace(work, parts=("facts",)) as workspace,
+        opened_workspace(work, *OUTCOMES) as workspace,
         _room_told(workspace),
         workspace.owned(lease_duration_s=lease_duration_s) as held,
     ):

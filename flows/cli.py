@@ -186,7 +186,7 @@ def verify(*, version: str | None, work: Path | str, quick: bool) -> Answer:
     from pipeline.object_workspace import opened_workspace
     from pipeline.publish_verify import verify_release
 
-    with opened_workspace(work, parts=("releases",)) as workspace:
+    with opened_workspace(work, "releases/*") as workspace:
         faults = verify_release(version, workspace, quick=quick)
     document = {"ok": not faults, "faults": [fault.model_dump(mode="json") for fault in faults]}
     proven = "every file is there in its size" if quick else "every byte is as it was sealed"

@@ -64,7 +64,7 @@ def plan_publishing(version: str, destination: str, work: Path | str) -> Publish
 @contextmanager
 def _opened(version: str, work: Path | str) -> Iterator[Workspace]:
     """The workspace with every clip of a release at hand."""
-    with opened_workspace(work, parts=("releases",)) as workspace, ExitStack() as stack:
+    with opened_workspace(work, "releases/*") as workspace, ExitStack() as stack:
         if isinstance(work, str):
             for clip in read_release(workspace.release(version)).clips:
                 stack.enter_context(workspace.at_hand(clip.store))

@@ -7,7 +7,7 @@ from model.places import is_address
 from pipeline.garbage import find_debris, run_delete, run_find_garbage
 from pipeline.hub import read_release
 from pipeline.object_raw import raw_listing
-from pipeline.object_workspace import opened_workspace
+from pipeline.object_workspace import OUTCOMES, opened_workspace
 from pipeline.outcomes import current_outcome
 from pipeline.publish import run_release
 from pipeline.publish_diff import diff_releases
@@ -17,6 +17,9 @@ from schemas.catalog_reading import load_catalog
 from schemas.errors import ReleaseError, WorkspaceError
 from schemas.facts import ShardFacts
 from schemas.release import MANIFEST_NAME, Garbage, Release, ReleaseDiff, newest, uncollected
+
+MANIFESTS = f"releases/*/{MANIFEST_NAME}"
+"""Of a workspace's releases, without what lies beside them."""
 
 
 def release_dataset(catalog_path: Path, version: str, work: Path | str) -> Release:
@@ -30,7 +33,7 @@ def release_dataset(catalog_path: Path, version: str, work: Path | str) -> Relea
     raw = raw_listing(catalog, catalog_path)
     outcomes: list[ShardFacts] = []
     pending: list[str] = []
-    with opened_workspace(work, parts=("facts", "releases")) as workspace:
+    with opened_workspace(work, *OUTCOMES, "releases/*") as workspace:
         for plan in catalog.plans():
             outcome = current_outcome(plan, workspace, raw)
             if outcome is None:
@@ -57,7 +60,7 @@ def next_version(work: Path | str) -> str:
 
 def newest_version(work: Path | str) -> str | None:
     """The highest version of a workspace's releases; None where there is none."""
-    with opened_workspace(work, parts=("releases",)) as workspace:
+    with opened_workspace(work, MANIFESTS) as workspace:
         return newest(path.name for path in workspace.root.glob("releases/v*"))
 
 
@@ -67,7 +70,7 @@ def diff_versions(old: str, new: str, work: Path | str) -> ReleaseDiff:
     Raises:
         ReleaseError: one of them is not there, or damaged.
     """
-    with uncollected(), opened_workspace(work, parts=("releases",)) as workspace:
+    with uncollected(), opened_workspace(work, MANIFESTS) as workspace:
         before, after = (read_release(release_folder(name, workspace.root)) for name in (old, new))
         return diff_releases(before, after)
 
@@ -108,7 +111,7 @@ def report_release(
             f"pages are opened in a browser: name a folder for them with --out, "
             f"since {work} is none of this machine"
         )
-    with opened_workspace(work, parts=("facts", "looks", "releases")) as workspace:
+    with opened_workspace(work, "facts/*", "looks/*", MANIFESTS) as workspace:
         written = run_report(version, workspace, out, report)
         workspace.keep()
         return written
@@ -143,7 +146,7 @@ def collect_garbage(catalog_path: Path, work: Path | str, *, delete: bool) -> li
             facts cannot be read.
     """
     recordings = [recording.id for _, recording in load_catalog(catalog_path).recordings()]
-    with opened_workspace(work, parts=("facts", "looks", "releases")) as workspace:
+    with opened_workspace(work, "facts/*", "looks/*", MANIFESTS) as workspace:
         if not workspace.root.is_dir():
             raise WorkspaceError(f"{workspace.root} is no folder; check --work")
         debris = find_debris(workspace)

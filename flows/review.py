@@ -318,7 +318,7 @@ def serve_review(
         CatalogError: the catalog has problems.
         OSError: the port is taken.
     """
-    with opened_workspace(work, parts=("facts", "looks")) as workspace:
+    with opened_workspace(work, "facts/*", "looks/*") as workspace:
         desk = Desk(catalog, workspace)
         desk.opened()
         _serve(desk, port, announce)

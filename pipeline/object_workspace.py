@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -36,6 +37,9 @@ from schemas.store import MANIFEST_NAME, ClipManifest
 STORE = r"clips/[^/]+/[^/]+"
 """Where a clip's store is, below the root."""
 
+OUTCOMES = ("facts/*/shard.json", "facts/*/raw.json")
+"""What became of recordings: all that is asked before they are built or released."""
+
 LAST = (MANIFEST_NAME, RELEASE_NAME, "shard.json", "look.json")
 """Files that say of others that they are whole: written after them, deleted before."""
 
@@ -57,8 +61,8 @@ class ObjectWorkspace(Workspace):
     """By path below the root: what was fetched, or written and no clip's."""
     stores: dict[str, dict[str, int | None]] = field(default_factory=dict, compare=False)
     """Size of every file of every clip's store, when the workspace was last refreshed."""
-    parts: tuple[str, ...] = ()
-    """Folders whose files are at hand, beside the manifests of clips."""
+    wanted: tuple[str, ...] = ()
+    """Patterns of the files that are at hand, beside the manifests of clips."""
 
     @property
     def place(self) -> str:
@@ -158,11 +162,14 @@ class ObjectWorkspace(Workspace):
                 self.stores.setdefault(inside[1], {})[inside[2]] = found.size_bytes
         for store in self.stores:
             (self.root / store).mkdir(parents=True, exist_ok=True)
-        for part in self.parts:
-            self._fetch(f"{part}/", lambda _: True)
+        for below in sorted({pattern.partition("/")[0] for pattern in self.wanted}):
+            self._fetch(f"{below}/", self._is_wanted)
         for release in self.root.glob("releases/*"):
             if not (release / RELEASE_NAME).is_file():  # of a process that was killed at it
                 shutil.rmtree(release)
+
+    def _is_wanted(self, path: str) -> bool:
+        return any(fnmatchcase(path, pattern) for pattern in self.wanted)
 
     def _fetch(self, below: str, is_wanted: Callable[[str], object]) -> dict[str, StoredObject]:
         """Bring the wanted files below a folder that are not here already; what is listed there."""
@@ -278,13 +285,13 @@ class ObjectWorkspace(Workspace):
 
 
 @contextmanager
-def opened_workspace(work: Path | str, *, parts: Collection[str] = ()) -> Iterator[Workspace]:
+def opened_workspace(work: Path | str, *wanted: str) -> Iterator[Workspace]:
     """The workspace at a folder, or at an address of an object store.
 
     Args:
         work: the folder, or s3://, gs:// or az:// and its place.
-        parts: folders of the workspace whose files are to be at hand beside clips' manifests;
-            what is in the way of a folder of this machine is all of it.
+        wanted: patterns of the files that are to be at hand beside clips' manifests, such as
+            `releases/*/release.json`, * for any number of folders; in a folder all of them are.
 
     Raises:
         WorkspaceError: the store does not answer.
@@ -293,7 +300,7 @@ def opened_workspace(work: Path | str, *, parts: Collection[str] = ()) -> Iterat
         yield Workspace(work.resolve())
         return
     with scratch() as root:
-        workspace = ObjectWorkspace(root, address=work.rstrip("/"), parts=tuple(parts))
+        workspace = ObjectWorkspace(root, address=work.rstrip("/"), wanted=wanted)
         try:
             workspace.refresh()
             yield workspace

@@ -47,10 +47,9 @@ def current_outcome(
     outcome = load(workspace.facts(plan.recording.id, "shard"), ShardFacts)
     if outcome is None:
         return None
-    hashes = None if plan.data_address is None else known_hashes(plan, workspace, raw or {})
-    if hashes is None and plan.data_address is not None:
-        return None
-    if outcome.fingerprint != final_fingerprint(plan, hashes):
+    is_here = plan.data_address is None
+    hashes = hash_files(plan) if is_here else known_hashes(plan, workspace, raw or {})
+    if hashes is None or outcome.fingerprint != final_fingerprint(plan, hashes):
         return None
     stores = [workspace.clip(clip.clip, clip.fingerprint) for clip in outcome.clips]
     return outcome if all(is_sealed(store) for store in stores) else None

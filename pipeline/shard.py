@@ -91,7 +91,7 @@ def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:
     is_done = earlier is not None and earlier.rejection is None and earlier.fingerprint == expected
     if earlier is not None and is_done and run_find_whole(earlier, workspace):
         return earlier
-    cut = run_cut(plan, workspace)
+    cut = _run_cut(plan, measured, _run_sources(plan, measured), workspace)
     standing = {clip.about.clip: _run_read_sums(plan, clip, workspace) for clip in cut.clips}
     missing = [clip for clip in cut.clips if standing[clip.about.clip] is None]
     streams = _run_open_all(plan, missing, cut.pairs)
@@ -124,13 +124,32 @@ class Cut:
     left_out: tuple[LeftOut, ...]
 
 
-def run_cut(plan: RecordingPlan, workspace: Workspace) -> Cut:
+def run_cut(
+    plan: RecordingPlan,
+    workspace: Workspace,
+    sources: Mapping[str, SourceFacts] | None = None,
+) -> Cut:
     """How a recording is cut into clips; writes nothing.
+
+    Args:
+        plan: of the recording.
+        workspace: with its facts.
+        sources: those of an earlier cut; None: degraded streams are hashed.
 
     Raises:
         ShardError: no clip is long enough.
     """
     measured = _run_load_facts(plan, workspace)
+    known = _run_sources(plan, measured) if sources is None else sources
+    return _run_cut(plan, measured, known, workspace)
+
+
+def _run_cut(
+    plan: RecordingPlan,
+    measured: Measured,
+    sources: Mapping[str, SourceFacts],
+    workspace: Workspace,
+) -> Cut:
     expected = shard_fingerprint(plan, measured.register.fingerprint)
     pairs = _run_load_pairs(plan, measured, workspace)
     runs, left_out = cut_clips(
@@ -143,11 +162,10 @@ def run_cut(plan: RecordingPlan, workspace: Workspace) -> Cut:
     )
     if not runs:
         raise ShardError(too_short(left_out, plan.recipe.shard.min_pairs))
-    sources = _run_sources(plan, measured)
     clips: list[ClipPlan] = []
     for run in runs:
         own, part = measured.during(run), pairs.at(slice(run.start, run.stop))
-        about = clip_attributes(plan, own, part, sources, expected)
+        about = clip_attributes(plan, own, part, dict(sources), expected)
         clips.append(ClipPlan(own, about, run, part))
     return Cut(expected, sources, pairs, tuple(clips), tuple(left_out))
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.clip_stores import ClipWriter
 from pipeline.degrade import reach
@@ -20,12 +21,12 @@ from pipeline.quality import PairFigures, QualitySums, figures_of, with_figures
 from pipeline.shard import ClipPlan, run_cut, run_note, run_open
 from pipeline.shard_blocks import BANDS, blocks_of
 from pipeline.shard_clips import array_names, seen_by_both
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, load
 from schemas.base import Slug, StrictModel
 from schemas.catalog import RecordingPlan
 from schemas.errors import WorkspaceError
-from schemas.facts import ShardFacts
-from schemas.store import SHARD_PAIRS, ClipAttributes
+from schemas.facts import IngestFacts, ShardFacts
+from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
 LEAST_PAIRS = 50 * SHARD_PAIRS
 """Of a part: what is read again before it, a shard or two, is then some two percent of it."""
@@ -40,6 +41,9 @@ class Part(StrictModel):
     clip: Slug
     first_pair: int
     end_pair: int
+    sources: dict[str, SourceFacts] | None = Field(
+        None, description="As hashed when the recording was cut; None: to be hashed again."
+    )
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,16 @@ def run_find_parts(plan: RecordingPlan, workspace: Workspace) -> list[Part]:
     Raises:
         ShardError: no clip is long enough.
     """
-    clips = run_cut(plan, workspace).clips
-    parts = [part for clip in clips for part in parts_of(clip.about.clip, clip.about.pairs)]
+    facts = load(workspace.facts(plan.recording.id, "ingest"), IngestFacts)
+    if facts is None or facts.infrared.frames < 2 * LEAST_PAIRS:
+        return []
+    cut = run_cut(plan, workspace)
+    clips, sources = cut.clips, {"sources": dict(cut.sources)}
+    parts = [
+        part.model_copy(update=sources)
+        for clip in clips
+        for part in parts_of(clip.about.clip, clip.about.pairs)
+    ]
     stands = any(workspace.clip(c.about.clip, c.about.fingerprint).exists() for c in clips)
     return [] if stands or len(parts) == len(clips) else parts
 
@@ -99,7 +111,8 @@ def run_write_part(plan: RecordingPlan, part: Part, workspace: Workspace) -> Wri
         VideoError: a file cannot be decoded.
         OSError: the disk is full or failing.
     """
-    (clip,) = (c for c in run_cut(plan, workspace).clips if c.about.clip == part.clip)
+    cut = run_cut(plan, workspace, part.sources)
+    (clip,) = (clip for clip in cut.clips if clip.about.clip == part.clip)
     names, valid = _run_layout(plan, clip)
     pairs = range(part.first_pair, part.end_pair)
     lead = min(pairs.start, lead_pairs(clip.about))
@@ -126,7 +139,7 @@ def run_seal_parts(
         StoreError: a store of other content stands in the way.
         OSError: the disk is full or failing.
     """
-    cut = run_cut(plan, workspace)
+    cut = run_cut(plan, workspace, next((one.part.sources for one in written), None))
     sums: dict[str, QualitySums] = {}
     for clip in cut.clips:
         own = sorted(

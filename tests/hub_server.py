@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from huggingface_hub.utils.sha import git_hash
 
+from tests.loopback import serving
+
 TOKEN = "hf_secretsecretsecret"
 PAGE_ENTRIES = 500
 """Of a listing; the real Hub has 1,000."""
@@ -127,15 +129,10 @@ class HubServer:
 @contextmanager
 def hub_server() -> Iterator[HubServer]:
     hub = HubServer()
-    with Serving(hub) as serving:
-        hub.address = f"http://127.0.0.1:{serving.server_port}"
-        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            serving.shutdown()
-            thread.join()
+    server = Serving(hub)
+    hub.address = f"http://127.0.0.1:{server.server_port}"
+    with serving(server):
+        yield hub
 
 
 class Serving(http.server.ThreadingHTTPServer):

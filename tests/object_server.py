@@ -6,7 +6,6 @@ import itertools
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ import obstore
 from obstore.store import S3Store
 
 from tests.flows.rig import wait_until
+from tests.loopback import serving
 
 MOTO = Path(sys.executable).parent / "moto_server"
 
@@ -120,16 +120,10 @@ class Line(Served):
 @contextmanager
 def bad_line(server: Served, says: Says) -> Iterator[Line]:
     """Stand between clients and a server; `endpoint` is then this one's."""
-    with LineServer(("127.0.0.1", 0), LineHandler) as standing:
-        line = Line(f"http://127.0.0.1:{standing.server_address[1]}", server, says)
-        standing.line = line
-        thread = threading.Thread(target=standing.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield line
-        finally:
-            standing.shutdown()
-            thread.join()
+    standing = LineServer(("127.0.0.1", 0), LineHandler)
+    standing.line = Line(f"http://127.0.0.1:{standing.server_port}", server, says)
+    with serving(standing):
+        yield standing.line
 
 
 class LineServer(http.server.ThreadingHTTPServer):

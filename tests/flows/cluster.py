@@ -10,6 +10,9 @@ from pathlib import Path
 
 from tests.flows.rig import wait_until
 
+IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
+"""In place of the half minute in which a network may mend."""
+
 DASK = Path(sys.executable).parent / "dask"
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from pipeline.shard_parts import LEAST_PAIRS
-from tests.flows.cluster import cluster
+from tests.flows.cluster import IMPATIENT, cluster
 from tests.flows.conftest import Built
 from tests.flows.rig import (
     build_command,
@@ -23,9 +23,6 @@ from tests.pipeline.studio import tree
 pytestmark = pytest.mark.slow
 
 LONG_FRAMES = 2 * LEAST_PAIRS + 100
-
-IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
-"""In place of the half minute in which a network may mend."""
 
 
 def ingested(work: Path) -> bool:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from model.clips import ClipWindows
 from model.places import _file_sha256, cache_folder, is_address, place_of
 from model.releases import open_release
 from schemas.errors import ReleaseError, StoreError
+from tests.loopback import serving
 from tests.model.clip_fixtures import PlannedClip, Shelf, write_release
 
 
@@ -51,15 +51,13 @@ def published(tmp_path: Path) -> Shelf:
 def server(tmp_path: Path, published: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("TWINBAND_CACHE", str(tmp_path / "cache"))
     folder = published.workspace.root.parent / "published"
-    with http.server.ThreadingHTTPServer(
+    standing = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(HubHandler, directory=str(folder))
-    ) as serving:
-        serving.told = Server(f"http://127.0.0.1:{serving.server_port}")  # type: ignore[attr-defined]
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield serving.told  # type: ignore[attr-defined]
-        serving.shutdown()
-        thread.join()
+    )
+    told = Server(f"http://127.0.0.1:{standing.server_port}")
+    standing.told = told  # type: ignore[attr-defined]
+    with serving(standing):
+        yield told
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from tests.flows.cluster import Cluster, cluster
+from tests.flows.cluster import IMPATIENT, Cluster, cluster
 from tests.flows.prefect_server import SharedServer, shared_server
 from tests.flows.rig import (
     Answer,
@@ -27,9 +27,6 @@ from tests.pipeline.studio import tree
 
 Role = Literal["scheduler", "worker", "Prefect server", "client"]
 ROLES: tuple[Role, ...] = get_args(Role)
-
-IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
-"""In place of the half minute in which a network may mend."""
 
 
 @dataclass(frozen=True)
