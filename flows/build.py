@@ -12,6 +12,7 @@ from prefect import flow, task, unmapped
 from prefect.futures import PrefectFuture, as_completed
 from pydantic import Field
 
+from flows.process_memory import keep_freed_memory
 from flows.progress import Show, silence
 from flows.runners import prefect_server, server_told, task_runner
 from flows.stages import ingest, register, shard, shard_part, sync
@@ -212,6 +213,7 @@ def build_recording(
     Returns:
         What became of it; or the parts in which its clips are to be written.
     """
+    keep_freed_memory()
     facts: StrictModel | None = None
     with (
         workspace.recording_at_hand(plan.recording.id) as here,
@@ -233,6 +235,7 @@ def build_recording(
 @task(name="part", task_run_name="{plan.recording.id} from {part.first_pair}")
 def write_part(plan: RecordingPlan, part: Part, workspace: Workspace) -> WrittenPart | ShardFacts:
     """Write a part of a long recording; one that cannot be used ends as a Rejection."""
+    keep_freed_memory()
     try:
         return shard_part(plan, part, workspace)
     except UNUSABLE as error:

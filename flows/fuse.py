@@ -1,6 +1,5 @@
 """Fusing two registered videos, or a clip, into an mp4."""
 
-import ctypes
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flows.process_memory import return_memory_at_once
 from flows.progress import Show, silence
 from model.checkpoint import BUNDLED_WEIGHTS, load_checkpoint
 from model.fuse import Pair, compiled, fuse_stream
@@ -23,14 +23,6 @@ from schemas.training import Precision
 
 HALF_PERIOD = 0.5
 """Frames of registered videos belong together within half a period of the slower camera."""
-
-M_MMAP_THRESHOLD = -3
-"""The parameter of glibc's mallopt(3)."""
-
-RETURNED_AT_ONCE_BYTES = 2**20
-"""Freed blocks from this size on go back to the system. Left to itself, glibc raises the bound to
-that of the largest block freed, and holes between kept blocks grow by luck: 541 to 626 MB for the
-same frames of 64 x 80, of 40 to 400 frames; with this bound 508 to 523 MB."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ def _fuse(
     frames: Iterable[Pair], total: int, out: Path, fusing: Fusing, *, fps: float, report: Show
 ) -> int:
     """Fuse pairs into the mp4 `out`, telling `report` of every frame; returns how many."""
-    _return_memory_at_once()
+    return_memory_at_once()
     paths = {"fused": out}
     if fusing.restored is not None:
         paths |= {band: fusing.restored / f"{band}.mp4" for band in ("infrared", "visible")}
@@ -153,10 +145,3 @@ def _fuse(
                 video.write(getattr(instant, name))
             report(done, total, "")
     return done
-
-
-def _return_memory_at_once() -> None:
-    """Make the memory of this process what it holds, where the C library is glibc."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, RETURNED_AT_ONCE_BYTES)

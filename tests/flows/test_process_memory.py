@@ -1,0 +1,35 @@
+"""Freed memory stays with a process that dask started; counted in page faults."""
+
+import os
+import subprocess
+import sys
+
+FAULTS = """
+import resource
+import numpy as np
+{before}
+begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    np.zeros(2**23, np.uint8).fill(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
+"""
+KEEP = "from flows.process_memory import keep_freed_memory; keep_freed_memory()"
+
+PAGES = 2**23 // 4096
+
+
+def faults(before: str) -> int:
+    """Page faults of a hundred arrays of 8 MB, one after the other, as in a dask process."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS.format(before=before)],
+        env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(done.stdout)
+
+
+def test_memory_that_dask_would_have_returned_is_used_again() -> None:
+    assert faults("") > 10 * PAGES
+    assert faults(KEEP) < 5 * PAGES
