@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch import Tensor, UntypedStorage
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from model.sampler import SAMPLER_VERSION, WindowSampler
 from schemas.errors import TrainError
@@ -222,7 +222,9 @@ def collate(samples: list[dict[str, Tensor]]) -> Batch:
 def _stacked(tensors: list[Tensor]) -> Tensor:
     if not _is_channels_last(tensors[0]):
         return torch.stack(tensors)
-    return torch.stack([tensor.permute(0, 2, 3, 1) for tensor in tensors]).permute(0, 1, 4, 2, 3)
+    return torch.stack([_as_it_lies(tensor, is_last=True) for tensor in tensors]).permute(
+        0, 1, 4, 2, 3
+    )
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
@@ -258,7 +260,7 @@ class PackedBatch:
 
 
 def pack(samples: list[dict[str, Tensor]]) -> PackedBatch:
-    """The batch that `collate` makes, in one piece.
+    """The batch that `collate` makes, in one piece, each frame copied once.
 
     Args:
         samples: of one type and the same shapes.
@@ -266,18 +268,27 @@ def pack(samples: list[dict[str, Tensor]]) -> PackedBatch:
     layout = []
     for name, tensor in samples[0].items():
         is_last = _is_channels_last(tensor)
-        as_it_lies = tensor.permute(0, 2, 3, 1) if is_last else tensor
-        layout.append((name, tuple(as_it_lies.shape), is_last))
-    flat = [
-        torch.cat(
-            [
-                (sample[name].permute(0, 2, 3, 1) if is_last else sample[name]).reshape(-1)
-                for name, _, is_last in layout
-            ]
-        )
-        for sample in samples
-    ]
-    return PackedBatch(default_collate(flat), tuple(layout))
+        layout.append((name, tuple(_as_it_lies(tensor, is_last=is_last).shape), is_last))
+    sizes = [math.prod(shape) for _, shape, _ in layout]
+    together = _room(len(samples), sum(sizes), next(iter(samples[0].values())))
+    for sample, row in zip(samples, together, strict=True):
+        for part, (name, shape, is_last) in zip(row.split(sizes), layout, strict=True):
+            part.view(shape).copy_(_as_it_lies(sample[name], is_last=is_last))
+    return PackedBatch(together, tuple(layout))
+
+
+def _as_it_lies(tensor: Tensor, *, is_last: bool) -> Tensor:
+    return tensor.permute(0, 2, 3, 1) if is_last else tensor
+
+
+def _room(rows: int, elements: int, like: Tensor) -> Tensor:
+    """An empty tensor, which lies in shared memory where a worker makes it."""
+    if get_worker_info() is None:
+        return like.new_empty((rows, elements))
+    size_bytes = rows * elements * like.element_size()
+    # what torch's own collating calls, for want of a public way; untyped
+    shared = UntypedStorage._new_shared(size_bytes)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    return like.new_empty(0).set_(shared, 0, (rows, elements), (elements, 1))
 
 
 def to_device(batch: Batch, device: torch.device | str) -> Batch:
