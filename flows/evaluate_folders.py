@@ -25,12 +25,10 @@ from flows.progress import Show, silence
 from model.evaluate import ScoredFrame
 from model.stores import open_clip
 from pipeline.image_files import FRAME_NAME
-from pipeline.video_files import probe, read_frames
+from pipeline.video_files import VIDEO_SUFFIXES, probe, read_frames
 from schemas.catalog import Split
 from schemas.errors import EvaluateError
 from schemas.evaluation import Scores
-
-VIDEO_ENDINGS = {".mp4", ".mkv", ".avi", ".mov", ".webm"}
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,8 @@ def _clips_of(path: Path) -> dict[str, Path]:
     inner = {
         each.stem: each
         for each in sorted(path.iterdir())
-        if not each.name.startswith(".") and (each.is_dir() or each.suffix in VIDEO_ENDINGS)
+        if not each.name.startswith(".")
+        and (each.is_dir() or each.suffix.lower() in VIDEO_SUFFIXES)
     }
     if not inner:
         raise EvaluateError(

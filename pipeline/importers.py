@@ -188,7 +188,7 @@ def import_m3svd(root: Path, catalog_path: Path) -> Catalog:
     if problems:
         raise CatalogError("\n".join(problems))
     if not clips:
-        raise CatalogError(f"{root}: is not M3SVD: {M3SVD_EXPECTED}; found {_contents(root)}")
+        raise CatalogError(f"{root}: is not M3SVD: {M3SVD_EXPECTED}; found {contents_of(root)}")
     data_root = _data_root(root.resolve(), catalog_path.parent.resolve())
     return _written(m3svd_catalog(clips, data_root), catalog_path)
 
@@ -262,11 +262,15 @@ def _frame_names(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*.png") if path.name[0] != "."}
 
 
-def _contents(folder: Path) -> str:
-    """What a folder holds, short enough for a message."""
+def contents_of(folder: Path) -> str:
+    """What a folder holds, short enough for a message; hidden files do not show."""
     if not folder.is_dir():
         return "no folder there" if not folder.exists() else "a file there"
-    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
+    names = sorted(
+        path.name + ("/" if path.is_dir() else "")
+        for path in folder.iterdir()
+        if path.name[0] != "."
+    )
     shown = ", ".join(names[:SHOWN_NAMES])
     return (shown or "nothing in it") + (", ..." if len(names) > SHOWN_NAMES else "")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.image_files import IMAGE_SUFFIXES
+from pipeline.video_files import VIDEO_SUFFIXES
 from schemas.errors import EvaluateError
 
 PairDataset = Literal["tno", "roadscene", "msrs", "llvip", "m3fd", "hdo", "ino"]
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov")
 
 FOLDERS: dict[PairDataset, tuple[tuple[str, str], ...]] = {
     "tno": (("ir", "vi"), ("infrared", "visible")),

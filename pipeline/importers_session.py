@@ -10,8 +10,8 @@ from ruamel.yaml.comments import CommentedMap
 from pipeline.catalog_text import plain, says, with_item
 from pipeline.degrade_draws import Band
 from pipeline.image_files import FRAME_NAME, written_whole
-from pipeline.importers import slug_of, yaml_text
-from pipeline.video_files import StreamProbe, probe
+from pipeline.importers import contents_of, slug_of, yaml_text
+from pipeline.video_files import VIDEO_SUFFIXES, StreamProbe, probe
 from schemas.catalog import Catalog, CatalogFile, Rig, Session
 from schemas.catalog_reading import catalog_problems, load_catalog
 from schemas.errors import CatalogError, VideoError
@@ -25,14 +25,10 @@ WORDS: dict[str, Band] = {
 
 STREAM_NAME = re.compile(rf"(?:(?P<name>.+)[-_. ])?(?P<word>{'|'.join(WORDS)})", re.IGNORECASE)
 
-VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mxf", ".nut", ".ts", ".webm")
-
 TIMES_SUFFIX = ".csv"
 
 SESSIONS_FOLDER = "sessions"
 """Beside the catalog: a file for each session, so that adding one is a small difference."""
-
-SHOWN_NAMES = 8
 
 SESSION_HEAD = """\
 A session adopted by `twinband add`. Edit it freely: it is not written again.
@@ -104,7 +100,7 @@ def find_recordings(folder: Path) -> list[FoundRecording]:
         words = [parent.name] if not name or parent != folder else []
         recordings.append(FoundRecording(slug_of("-".join([*words, name])), pair, times))
     if not recordings:
-        problems.append(f"{folder}: holds no recording: {EXPECTED}; found {_contents(folder)}")
+        problems.append(f"{folder}: holds no recording: {EXPECTED}; found {contents_of(folder)}")
     if problems:
         raise CatalogError("\n".join(problems))
     return recordings
@@ -142,13 +138,6 @@ def _faults(streams: Mapping[Band, Sequence[Path]]) -> Iterator[str]:
         elif len(paths) > 1:
             listed = " and ".join(path.name for path in paths)
             yield f"{first.parent}: {listed} could both be the {band} stream; keep one"
-
-
-def _contents(folder: Path) -> str:
-    names = [path.name + ("/" if path.is_dir() else "") for path in _inside(folder)]
-    return (", ".join(names[:SHOWN_NAMES]) or "nothing") + (
-        ", ..." if len(names) > SHOWN_NAMES else ""
-    )
 
 
 def start_catalog(

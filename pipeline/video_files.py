@@ -59,6 +59,9 @@ __all__ = [
 
 Band = Literal["infrared", "visible"]
 
+VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mxf", ".nut", ".ts", ".webm")
+"""How a folder's videos are told from what lies beside them; a file that is named may have any."""
+
 BYTE_BITS = 8
 
 ROS2_METADATA = "metadata.yaml"
