@@ -2,8 +2,11 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,8 +20,15 @@ from hypothesis import strategies as st
 from numcodecs import blosc
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
+from zstandard import ZstdCompressor, ZstdError
 
-from model.shards import SealedArray, checked_extents, decode_chunk, readable_chain
+from model.shards import (
+    BLOSC_ONE_ZSTD,
+    SealedArray,
+    checked_extents,
+    decode_chunk,
+    readable_chain,
+)
 from model.stores import OpenClip, open_clip, read_frames
 from schemas.errors import StoreError
 from schemas.store import PROFILES
@@ -29,6 +39,11 @@ FRAMES = ("infrared", "visible", "infrared_degraded", "visible_degraded")
 
 PAIRS, HEIGHT, WIDTH = 70, 131, 170
 """Two shards, and tiles that the frame does not fill."""
+
+BYTE = np.dtype(np.uint8)
+
+ZSTD_OF_A_TRILLION = bytes.fromhex("28b52ffd e0 0000000000010000 010000".replace(" ", ""))
+"""A frame whose header announces 2**40 bytes in 8, and an empty last block (RFC 8878)."""
 
 READ_BY_ZARRS = """
 import sys, numpy as np, zarr, zarrs
@@ -266,14 +281,13 @@ def test_no_index_leads_outside_of_its_file(
 
 
 def test_a_chunk_whose_header_lies_is_refused_before_memory_is_taken() -> None:
-    buffer = np.empty(4096, np.uint8)
     by_blosc = bytearray(blosc.compress(bytes(4096), b"lz4hc", 9, 0))
     by_blosc[4:8] = (2**31 - 1).to_bytes(4, "little")
 
     with pytest.raises(ValueError, match="speaks of 2147483647 bytes, a chunk has 4096"):
-        decode_chunk(as_array(by_blosc), buffer)
+        decode_chunk(as_array(by_blosc), (4096,), BYTE)
     with pytest.raises(ValueError, match="encoded bytes, there are 20"):
-        decode_chunk(as_array(by_blosc[:20]), buffer)
+        decode_chunk(as_array(by_blosc[:20]), (4096,), BYTE)
 
 
 @pytest.mark.parametrize("codec", [b"lz4hc", b"zstd"])
@@ -285,9 +299,8 @@ def test_chunks_of_any_length_are_read_where_that_length_is_due(
     rng = np.random.default_rng(length)
     content = rng.integers(0, 256 if kind == "noise" else 2, length, np.uint8)
 
-    decoded = decode_chunk(
-        as_array(blosc.compress(content.tobytes(), codec, 5, 0)), np.empty(length, np.uint8)
-    )
+    encoded = as_array(blosc.compress(content.tobytes(), codec, 5, 0))
+    decoded = decode_chunk(encoded, (length,), BYTE)
 
     assert np.array_equal(decoded, content)
 
@@ -295,7 +308,52 @@ def test_chunks_of_any_length_are_read_where_that_length_is_due(
 @given(noise=st.binary(max_size=200))
 def test_noise_never_decodes(noise: bytes) -> None:
     with pytest.raises((ValueError, RuntimeError)):
-        decode_chunk(as_array(noise), np.empty(4096, np.uint8))
+        decode_chunk(as_array(noise), (4096,), BYTE)
+
+
+@pytest.fixture(scope="module")
+def by_zstd() -> bytes:
+    """A chunk that is one frame of zstd."""
+    content = np.random.default_rng(0).integers(0, 8, 4096, np.uint8)
+    encoded: bytes = blosc.compress(content.tobytes(), b"zstd", 5, 0)
+    assert encoded[2] == BLOSC_ONE_ZSTD
+    return encoded
+
+
+@given(place=st.integers(0, 2**16), value=st.integers(0, 255))
+def test_a_frame_that_was_changed_decodes_to_a_chunk_or_is_refused(
+    by_zstd: bytes, place: int, value: int
+) -> None:
+    changed = bytearray(by_zstd)
+    changed[place % len(changed)] = value
+    with suppress(ValueError, RuntimeError, ZstdError):
+        assert decode_chunk(as_array(changed), (4096,), BYTE).nbytes == 4096
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (ZSTD_OF_A_TRILLION, "its frame speaks of 1099511627776 bytes, a chunk has 4096"),
+        (ZstdCompressor().compress(bytes(4096)) + bytes(5), "unused data"),
+        (ZstdCompressor().compress(bytes(4096))[:-2], "did not decompress full frame"),
+    ],
+    ids=["a trillion", "more behind it", "cut short"],
+)
+def test_a_frame_that_does_not_hold_a_chunk_is_refused(frame: bytes, message: str) -> None:
+    header = bytes([2, 1, BLOSC_ONE_ZSTD, 1])
+    sizes = struct.pack("<IIIII", 4096, 4096, 24 + len(frame), 20, len(frame))
+
+    with pytest.raises((ValueError, ZstdError), match=message):
+        decode_chunk(as_array(header + sizes + frame), (4096,), BYTE)
+
+
+def test_threads_decode_side_by_side(by_zstd: bytes) -> None:
+    whole = decode_chunk(as_array(by_zstd), (4096,), BYTE)
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(
+            lambda _: decode_chunk(as_array(by_zstd), (4096,), BYTE), range(400)
+        ):
+            assert np.array_equal(found, whole)
 
 
 def test_a_metadata_file_that_claims_a_trillion_elements_is_refused(
