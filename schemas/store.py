@@ -93,7 +93,7 @@ PUBLISH_LEVEL = 5
 PUBLISH_LEVELS = {"visible": 8}
 """Effort of blosc with zstd: its levels 5 and 8 are zstd's 9 and 15. Of four M3SVD clips zstd 15
 makes clean colours smaller by a seventh and slower to decode by a third; of noisy infrared it saves
-nothing. Each chunk of blosc is one frame of zstd, or lies there as it is where that is no smaller."""
+nothing. A chunk of blosc is one frame of zstd, or lies as it is where that would be no smaller."""
 
 
 class ArrayLayout(StrictModel):
