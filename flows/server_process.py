@@ -9,8 +9,11 @@ import socket
 import sys
 import threading
 
-import uvicorn
-from prefect.server.api.server import create_app
+from flows.environment import importing
+
+with importing():
+    import uvicorn
+    from prefect.server.api.server import create_app
 
 
 def serve() -> None:
