@@ -30,7 +30,7 @@ def prepare_environment() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import Prefect within: nothing of it is garbage, and to look for that takes a fifth longer."""
+    """Import Prefect within: nothing of it is garbage, and looking for some takes a fifth more."""
     gc.disable()
     try:
         yield
