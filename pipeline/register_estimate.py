@@ -24,6 +24,12 @@ MAX_HALVES_PX = 4.0
 """Furthest apart, mean of the corners, that two estimates from disjoint frames may lie. Good ones
 repeat to 1 px (CAPTURE.md section 2)."""
 
+STEP_BACK = 0.5
+"""Scale at which a fit shows whether it is stuck: a step there reaches twice as far."""
+
+STUCK_PX = 2.0
+"""Mean of the corners by which that moves a fit that was: 9 and 19 px on M3SVD, others below 1."""
+
 MAX_ANISOTROPY = 1.5
 """Largest ratio of the scales of two directions: cameras on one mount look the same way."""
 
@@ -125,7 +131,7 @@ def finished(
     Raises:
         RegisterError: the fit is poor or implausible, or the halves of the frames disagree.
     """
-    best = refine(described(here, 1.0), there, homography)
+    best = _unstuck(here, there, refine(described(here, 1.0), there, homography))
     judges = judges_of(here)
     surfaces = [checked(judge, there, best.homography) for judge in judges]
     confidence = float(np.mean([agreeing(each) for each in surfaces]))
@@ -149,6 +155,19 @@ def as_tuples(homography: Homography) -> Matrix3x3:
     """A homography as facts hold it."""
     a, b, c = (tuple(float(value) for value in row) for row in homography)
     return (a[0], a[1], a[2]), (b[0], b[1], b[2]), (c[0], c[1], c[2])
+
+
+def _unstuck(here: View, there: View, fit: Fit) -> Fit:
+    """The same fit, or a better one that the way over half the size leads to.
+
+    At full size edges attract each other over a few pixels only, so that a start which is right in
+    one part of the image may leave another part where it is.
+    """
+    coarser = refine(described(here, STEP_BACK), there, fit.homography).homography
+    if distance_of_corners(coarser, fit.homography, there.seen.shape) <= STUCK_PX:
+        return fit
+    again = refine(described(here, 1.0), there, coarser)
+    return max(fit, again, key=lambda each: each.merit)
 
 
 def _check_plausible(homography: Homography) -> None:

@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 from pipeline.geometry import distance_of_corners, project
 from pipeline.register import register_fingerprint, run_register
 from pipeline.register_descriptors import correlation, describe, resized
-from pipeline.register_estimate import HomographyFit, estimate_homography
-from pipeline.register_fit import scaling
-from pipeline.video_files import read_frames_at
+from pipeline.register_estimate import (
+    HomographyFit,
+    estimate_homography,
+    finished,
+    views_of,
+)
+from pipeline.register_fit import described, refine, scaling
+from pipeline.video_files import Band, read_frames_at
 from pipeline.workspace import Workspace, load, save, save_arrays
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
 from schemas.errors import RegisterError, WorkspaceError
@@ -23,6 +28,10 @@ from schemas.recipe import Recipe, RegisterRecipe
 
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
+
+BANDS: tuple[Band, ...] = ("infrared", "visible")
+CLIP = "0117_1605.mp4"
+"""Of M3SVD."""
 
 
 def town(seed: int, height: int = 480, width: int = 640) -> Grey:
@@ -145,6 +154,26 @@ def test_planted_warps_of_real_pairs_are_found_again(m3svd: Path) -> None:
     found = matrix(estimate_homography(here, moved, RegisterRecipe())) @ warp
 
     assert distance_of_corners(found, untouched, (480, 640)) < 1.5
+
+
+@pytest.mark.slow
+def test_a_start_that_is_right_but_for_one_corner_does_not_stay_so(m3svd: Path) -> None:
+    videos = m3svd / "Video" / "test"
+    infrared, visible = (
+        [np.asarray(f, np.uint8) for f in read_frames_at(videos / band / CLIP, band, [50, 350])]
+        for band in BANDS
+    )
+    here, there = views_of(infrared, visible)
+    best = matrix(finished(here, there, np.eye(3), RegisterRecipe()))
+    corners = np.array([[0, 0], [639, 0], [639, 479], [0, 479]], np.float32)
+    moved = corners + np.array([[0, 0], [45, -45], [0, 0], [0, 0]], np.float32)
+    start = cv2.getPerspectiveTransform(corners, moved) @ best
+
+    stuck = refine(described(here, 1.0), there, start).homography
+    found = matrix(finished(here, there, start, RegisterRecipe()))
+
+    assert distance_of_corners(stuck, best, (480, 640)) > 5
+    assert distance_of_corners(found, best, (480, 640)) < 1.5
 
 
 def plan_of(root: Path, **changes: object) -> RecordingPlan:
