@@ -45,7 +45,7 @@ from schemas.facts import (
 )
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 """Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
 mapping, the geometry, the degradations, or the store's writer."""
 
