@@ -11,7 +11,6 @@ from schemas.errors import EvaluateError
 
 PairDataset = Literal["tno", "roadscene", "msrs", "llvip", "m3fd", "hdo", "ino"]
 
-
 FOLDERS: dict[PairDataset, tuple[tuple[str, str], ...]] = {
     "tno": (("ir", "vi"), ("infrared", "visible")),
     "roadscene": (("cropinfrared", "crop_LR_visible"), ("ir", "vi")),
