@@ -9,11 +9,8 @@ import socket
 import sys
 import threading
 
-from flows.environment import importing
-
-with importing():
-    import uvicorn
-    from prefect.server.api.server import create_app
+import uvicorn
+from prefect.server.api.server import create_app
 
 
 def serve() -> None:

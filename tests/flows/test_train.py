@@ -196,7 +196,7 @@ def test_two_windows_of_the_simulated_rig_are_learnt_by_heart(built: Built, tmp_
     losses: list[float] = []
 
     train(
-        Material(Two(windows, (10, 60))),
+        Material(Two(windows, (20, 70))),
         recipe,
         tmp_path / "run",
         Means(report=lambda _step, loss: losses.append(loss)),
