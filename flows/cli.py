@@ -102,11 +102,10 @@ def import_command(layout: str, root: Path, catalog: Path) -> Answer:
 @click.option("--scheduler", help="Address of a dask.distributed scheduler to use instead.")
 def build(catalog: Path, work: Path | str, workers: int, scheduler: str | None) -> Answer:
     """Bring every recording to sealed clips; what is done already stays as it is."""
-    from flows.environment import importing, prepare_environment
+    from flows.environment import prepare_environment
 
     prepare_environment()
-    with importing():
-        from flows.build import build_dataset
+    from flows.build import build_dataset
     from flows.progress import progress
 
     with progress("building") as show:

@@ -1,9 +1,6 @@
 """Settings that Prefect and dask read when they are imported; imports neither."""
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -26,13 +23,3 @@ def prepare_environment() -> None:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Import Prefect within: nothing of it is garbage, and looking for some takes a fifth more."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -222,9 +222,7 @@ def collate(samples: list[dict[str, Tensor]]) -> Batch:
 def _stacked(tensors: list[Tensor]) -> Tensor:
     if not _is_channels_last(tensors[0]):
         return torch.stack(tensors)
-    return torch.stack([_as_it_lies(tensor, is_last=True) for tensor in tensors]).permute(
-        0, 1, 4, 2, 3
-    )
+    return torch.stack([tensor.permute(0, 2, 3, 1) for tensor in tensors]).permute(0, 1, 4, 2, 3)
 
 
 def _is_channels_last(tensor: Tensor) -> bool:

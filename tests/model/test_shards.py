@@ -42,7 +42,7 @@ PAIRS, HEIGHT, WIDTH = 70, 131, 170
 
 BYTE = np.dtype(np.uint8)
 
-ZSTD_OF_A_TRILLION = bytes.fromhex("28b52ffd e0 0000000000010000 010000".replace(" ", ""))
+ZSTD_OF_A_TRILLION = bytes.fromhex("28b52ffd e0 0000000000010000 010000")
 """A frame whose header announces 2**40 bytes in 8, and an empty last block (RFC 8878)."""
 
 READ_BY_ZARRS = """
