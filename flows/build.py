@@ -76,6 +76,7 @@ def build_dataset(
     workers: int = 1,
     scheduler: str | None = None,
     lease_duration_s: float = LEASE_DURATION_S,
+    server: Callable[[], str] | None = None,
     report: Show = silence,
 ) -> Build:
     """Bring every recording of a catalog to clips or to a rejection; what is done already stays.
@@ -87,6 +88,8 @@ def build_dataset(
         scheduler: address of a dask.distributed scheduler to use instead.
         lease_duration_s: silence after which another build of this workspace passes for dead; the
             same for all of them.
+        server: of `flows.server.own_server`, where one is on its way; None: one is started when
+            it is needed and none is named.
         report: told of every recording that has its outcome, unchanged ones first.
 
     Raises:
@@ -111,7 +114,7 @@ def build_dataset(
                 report(len(outcomes), len(plans), plan.recording.id)
         pending = [p.recording.id for p in plans if p.recording.id not in outcomes]
         if pending:
-            with prefect_server():
+            with prefect_server(server):
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
                 is_split = held.is_shared and raw is None and (workers > 1 or scheduler is not None)
                 token = str(held.build)

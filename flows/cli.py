@@ -105,11 +105,16 @@ def build(catalog: Path, work: Path | str, workers: int, scheduler: str | None) 
     from flows.environment import prepare_environment
 
     prepare_environment()
-    from flows.build import build_dataset
-    from flows.progress import progress
+    from flows.server import own_server
 
-    with progress("building") as show:
-        made = build_dataset(catalog, work, workers=workers, scheduler=scheduler, report=show)
+    with own_server() as server:  # meanwhile the rest is imported, which takes as long
+        from flows.build import build_dataset
+        from flows.progress import progress
+
+        with progress("building") as show:
+            made = build_dataset(
+                catalog, work, workers=workers, scheduler=scheduler, server=server, report=show
+            )
     lines = [f"left out {r.recording} ({r.stage}): {r.reason}" for r in made.rejected]
     if made.built or made.rejected or not made.unchanged:
         lines.append(f"built {made.built} recordings, {made.unchanged} unchanged")

@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def prepare_environment() -> None:
-    """Let Prefect keep to itself: its own folder, no telemetry, no log; the user's settings stay.
+    """Let Prefect and dask keep to themselves; the user's settings stay.
+
+    Prefect has its own folder, no telemetry and no log; dask's local workers do not look a hundred
+    times a second at what they do.
 
     Call it before importing any module of this folder that imports Prefect.
 
@@ -19,6 +22,7 @@ def prepare_environment() -> None:
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "DASK_LOGGING__DISTRIBUTED": "critical",
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)

@@ -3,8 +3,8 @@
 import ipaddress
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.server import loopback_server
+from flows.server import own_server
 from schemas.errors import WorkspaceError
 
 UNREACHED = "Failed to reach API"
@@ -23,12 +23,17 @@ own."""
 
 
 @contextmanager
-def prefect_server() -> Iterator[None]:
-    """Use the server that `PREFECT_API_URL` names; where it names none, run one for the while."""
-    if os.environ.get("PREFECT_API_URL"):
-        yield
-        return
-    with loopback_server() as address:
+def prefect_server(starting: Callable[[], str] | None = None) -> Iterator[None]:
+    """Use the server that `PREFECT_API_URL` names; where it names none, one of our own.
+
+    Args:
+        starting: of `own_server`, where one is on its way; None: one is run for the while.
+    """
+    with own_server() if starting is None else nullcontext(starting) as server:
+        if server is None:
+            yield
+            return
+        address = server()
         os.environ["PREFECT_API_URL"] = address  # dask's processes inherit it
         try:
             with temporary_settings({PREFECT_API_URL: address}):

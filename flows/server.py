@@ -1,14 +1,15 @@
 """A Prefect server on loopback that lives as long as the process that started it.
 
 What serves is flows/server_process.py, in a process of its own: to import it takes as long as all
-the rest of a build's imports.
+the rest of a build's imports, which go on meanwhile.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from tempfile import TemporaryFile
 from typing import IO, cast
 
@@ -18,12 +19,18 @@ STOP_LIMIT_S = 20
 """A server that has not ended by then is killed; an idle one ends within a second."""
 
 
-@contextmanager
-def loopback_server() -> Iterator[str]:
-    """Run a server in a process of its own for the while, and yield its API address.
+def own_server() -> AbstractContextManager[Callable[[], str] | None]:
+    """A server of our own that starts, or None where `PREFECT_API_URL` names another."""
+    return nullcontext() if os.environ.get("PREFECT_API_URL") else starting_server()
 
-    Raises:
-        WorkspaceError: the server ended before it was ready.
+
+@contextmanager
+def starting_server() -> Iterator[Callable[[], str]]:
+    """Start a server in a process of its own, and stop it at the end.
+
+    Yields:
+        What waits until it serves and gives its API address. Raises WorkspaceError where the
+        server ended before it was ready.
     """
     with (
         TemporaryFile("w+") as complaints,
@@ -37,16 +44,16 @@ def loopback_server() -> Iterator[str]:
         ) as process,
     ):
         to_server, from_server = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
-        try:
-            address = from_server.readline().strip()
-            if not address:
+
+        @cache
+        def address() -> str:
+            said = from_server.readline().strip()
+            if not said:
                 process.wait()
-                complaints.seek(0)
-                said = [line for line in complaints.read().splitlines() if line.strip()]
-                raise WorkspaceError(
-                    f"Prefect's server did not start: {(said or ['no reason given'])[-1].strip()}; "
-                    f"check that {os.environ.get('PREFECT_HOME', 'PREFECT_HOME')} can be written"
-                )
+                raise WorkspaceError(_refusal(complaints))
+            return said
+
+        try:
             yield address
         finally:
             to_server.close()
@@ -54,3 +61,12 @@ def loopback_server() -> Iterator[str]:
                 process.wait(STOP_LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _refusal(complaints: IO[str]) -> str:
+    complaints.seek(0)
+    said = [line for line in complaints.read().splitlines() if line.strip()]
+    return (
+        f"Prefect's server did not start: {(said or ['no reason given'])[-1].strip()}; "
+        f"check that {os.environ.get('PREFECT_HOME', 'PREFECT_HOME')} can be written"
+    )

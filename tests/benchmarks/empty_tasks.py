@@ -12,7 +12,7 @@ from flows.environment import prepare_environment
 
 prepare_environment()
 
-from distributed import LocalCluster  # noqa: E402 (as in building_all)
+from distributed import LocalCluster  # noqa: E402 (Prefect reads its settings when imported)
 from prefect import flow, task  # noqa: E402
 from prefect.futures import as_completed  # noqa: E402
 

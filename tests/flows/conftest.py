@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from flows.server import loopback_server
+from flows.server import starting_server
 from tests.flows.rig import (
     Answer,
     build,
@@ -70,5 +70,5 @@ def built(footage: Path, shared: Path) -> Built:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The address of a server for tests that do not ask how a build comes by its own."""
-    with loopback_server() as address:
-        yield address
+    with starting_server() as address:
+        yield address()

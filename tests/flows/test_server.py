@@ -21,9 +21,9 @@ ENDS_S = 30.0
 WAITS_WITH_A_SERVER = """
 import signal, sys
 from pathlib import Path
-from flows.server import loopback_server
-with loopback_server() as address:
-    Path(sys.argv[1]).write_text(address)
+from flows.server import starting_server
+with starting_server() as address:
+    Path(sys.argv[1]).write_text(address())
     signal.pause()
 """
 
