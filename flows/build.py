@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,8 @@ from pydantic import Field
 from flows.process_memory import keep_freed_memory
 from flows.progress import Show, silence
 from flows.runners import prefect_server, server_told, task_runner
-from flows.stages import ingest, register, shard, shard_part, sync
+from flows.stages import ingest, measure_range, register, shard, shard_part, sync
+from pipeline.ingest_parts import FrameRange, MeasuredRange, run_find_ranges
 from pipeline.lease import LEASE_DURATION_S
 from pipeline.object_raw import raw_at_hand, raw_listing
 from pipeline.object_workspace import OUTCOMES, opened_workspace, workspace_at
@@ -48,8 +50,9 @@ UNUSABLE = (VideoError, IngestError, SyncError, RegisterError, DegradeError, Sha
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """System errors of a disk without room; they seldom name the file."""
 
-JOURNEY: tuple[tuple[Stage, Callable[[RecordingPlan, Workspace], StrictModel]], ...] = (
-    ("ingest", ingest),
+Step = Callable[[RecordingPlan, Workspace], StrictModel]
+
+JOURNEY: tuple[tuple[Stage, Step], ...] = (
     ("sync", sync),
     ("register", register),
     ("shard", shard),
@@ -187,42 +190,67 @@ def build_recordings(
         work: where the workspace is.
         build: token of its lease.
         recordings: by their names.
-        is_split: whether clips of long recordings are written by several workers at once, which
-            have to see the recordings and one staging folder.
+        is_split: whether long recordings are measured and written by several workers at once,
+            which have to see the recordings and one staging folder.
     """
     plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
     workspace = workspace_at(work, build)
-    first = build_recording.map(plans, unmapped(workspace), is_split=unmapped(is_split))
-    plan_of = {future.task_run_id: plan for future, plan in zip(first, plans, strict=True)}
-    sealed: list[PrefectFuture[ShardFacts]] = []
-    for future in as_completed(first):
-        made = future.result()
-        if isinstance(made, ShardFacts):
-            yield made
-        else:
-            plan = plan_of[future.task_run_id]
-            written: Any = write_part.map(unmapped(plan), made, unmapped(workspace))
-            sealed.append(seal_recording.submit(plan, written, workspace))
-    for done in as_completed(sealed):
-        yield done.result()
+    waiting = build_recording.map(plans, unmapped(workspace), is_split=unmapped(is_split))
+    plan_of = dict(zip(waiting, plans, strict=True))
+    while plan_of:
+        after: dict[PrefectFuture[Any], RecordingPlan] = {}
+        for future in as_completed(list(plan_of)):
+            made, plan = future.result(), plan_of[future]
+            if isinstance(made, ShardFacts):
+                yield made
+            else:
+                after[_shared_out(plan, made, workspace)] = plan
+        plan_of = after
+
+
+def _shared_out(
+    plan: RecordingPlan, parts: Sequence[FrameRange] | Sequence[Part], workspace: Workspace
+) -> PrefectFuture[Any]:
+    """Let several processes do the parts of a recording; what is next waits for them."""
+    to_measure = [part for part in parts if isinstance(part, FrameRange)]
+    if to_measure:
+        measured: Any = measure_frames.map(unmapped(plan), to_measure, unmapped(workspace))
+        return build_recording.submit(plan, workspace, is_split=True, measured=measured)
+    written: Any = write_part.map(unmapped(plan), parts, unmapped(workspace))
+    return seal_recording.submit(plan, written, workspace)
 
 
 @task(name="recording", task_run_name="{plan.recording.id}")
 def build_recording(
-    plan: RecordingPlan, workspace: Workspace, *, is_split: bool
-) -> ShardFacts | list[Part]:
+    plan: RecordingPlan,
+    workspace: Workspace,
+    *,
+    is_split: bool,
+    measured: Sequence[MeasuredRange | None] = (),
+) -> ShardFacts | list[FrameRange] | list[Part]:
     """Take one recording through the stages; one that cannot be used ends as a Rejection.
 
+    Args:
+        plan: of the recording.
+        workspace: to build it in.
+        is_split: whether several processes share a long one.
+        measured: its parts, where it was measured in parts; None stands for one that could not be.
+
     Returns:
-        What became of it; or the parts in which its clips are to be written.
+        What became of it; or the parts in which it is to be measured or its clips to be written.
     """
     keep_freed_memory()
+    whole = [one for one in measured if one is not None]
+    known = whole if len(whole) == len(measured) else []  # else one process says what is wrong
+    begin: Step = partial(ingest, measured=known)
     facts: StrictModel | None = None
     with (
         workspace.recording_at_hand(plan.recording.id) as here,
         raw_at_hand(plan, here) as at_hand,
     ):
-        for name, step in JOURNEY:
+        if is_split and not measured and (ranges := run_find_ranges(at_hand, here)):
+            return ranges
+        for name, step in (("ingest", begin), *JOURNEY):
             try:
                 if is_split and name == "shard" and (parts := run_find_parts(at_hand, here)):
                     return parts
@@ -233,6 +261,18 @@ def build_recording(
             if isinstance(facts, ShardFacts):
                 break
     return cast("ShardFacts", facts)
+
+
+@task(name="measure", task_run_name="{plan.recording.id} {part.band} from {part.first_frame}")
+def measure_frames(
+    plan: RecordingPlan, part: FrameRange, workspace: Workspace
+) -> MeasuredRange | None:
+    """Measure a part of a long recording; None where it cannot be read."""
+    keep_freed_memory()
+    try:
+        return measure_range(plan, part, workspace)
+    except UNUSABLE:
+        return None
 
 
 @task(name="part", task_run_name="{plan.recording.id} from {part.first_pair}")

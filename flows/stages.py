@@ -8,6 +8,7 @@ from prefect import Task, task
 from prefect.client.schemas.objects import State
 
 from pipeline.ingest import run_ingest
+from pipeline.ingest_parts import run_measure_range
 from pipeline.register import run_register
 from pipeline.shard import run_shard
 from pipeline.shard_parts import run_write_part
@@ -37,4 +38,5 @@ ingest = stage(run_ingest)
 sync = stage(run_sync)
 register = stage(run_register)
 shard = stage(run_shard)
+measure_range = stage(run_measure_range)
 shard_part = stage(run_write_part)

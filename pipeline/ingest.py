@@ -1,17 +1,17 @@
 """Ingest: what the files of a recording hold, measured in one pass over each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ingest_measure import Signals, measure, torn_frames
+from pipeline.ingest_parts import MeasuredRange, run_joined, run_probe
 from pipeline.tone import tone_curves, tone_shares
 from pipeline.video_files import (
     Band,
     StreamProbe,
     content_hash,
-    probe,
     read_frames,
     read_frames_at,
     read_timestamps,
@@ -158,12 +158,20 @@ def hash_files(plan: RecordingPlan) -> dict[str, str]:
     return {place: hashes[path] for place, path in places.items()}
 
 
-def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
+def run_ingest(
+    plan: RecordingPlan, workspace: Workspace, measured: Sequence[MeasuredRange] = ()
+) -> IngestFacts:
     """Read both streams of a recording once and save what they hold.
+
+    Args:
+        plan: of the recording.
+        workspace: to save it in.
+        measured: every part of both streams, where they were read by several processes.
 
     Raises:
         VideoError: a file is missing or damaged.
         IngestError: a file is not what the recording or the rig says it is.
+        WorkspaceError: a part that was measured is gone or damaged.
     """
     hashes = hash_files(plan)
     identity = ingest_fingerprint(plan, hashes)
@@ -183,8 +191,8 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
             "give each camera's own recording, or a crop or topic of its own in layouts"
         )
     probes: dict[Band, StreamProbe] = {
-        "infrared": _run_probe(plan, "infrared"),
-        "visible": _run_probe(plan, "visible"),
+        "infrared": run_probe(plan, "infrared"),
+        "visible": run_probe(plan, "visible"),
     }
     _run_checks(plan, probes)
     _run_color_check(plan, probes)
@@ -192,7 +200,7 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
     arrays: dict[str, NDArray[np.generic]] = {}
     for band, found in probes.items():
         times_s = _run_times(plan, band, found)
-        signals = _run_measure(plan, band, found)
+        signals = _run_measure(plan, band, found, measured)
         torn = torn_in(signals, found)
         arrays |= {
             f"{band}_times_s": times_s,
@@ -216,6 +224,8 @@ def run_ingest(plan: RecordingPlan, workspace: Workspace) -> IngestFacts:
     )
     save_arrays(arrays, signals_path, workspace, fingerprint=identity)
     save(facts, path, workspace)
+    for one in measured:
+        one.place.unlink(missing_ok=True)
     return facts
 
 
@@ -278,14 +288,6 @@ def _run_color_check(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) ->
         )
 
 
-def _run_probe(plan: RecordingPlan, band: Band) -> StreamProbe:
-    return probe(
-        plan.data_root / getattr(plan.recording, band),
-        fps=plan.recording.fps,
-        layout=getattr(plan.recording.layouts, band),
-    )
-
-
 def _run_times(plan: RecordingPlan, band: Band, found: StreamProbe) -> NDArray[np.float64]:
     """The instants of a stream: the camera's own log, else the file's presentation times."""
     log = getattr(plan.recording.timestamps, band)
@@ -300,10 +302,14 @@ def _run_times(plan: RecordingPlan, band: Band, found: StreamProbe) -> NDArray[n
     return times_s
 
 
-def _run_measure(plan: RecordingPlan, band: Band, found: StreamProbe) -> Signals:
+def _run_measure(
+    plan: RecordingPlan, band: Band, found: StreamProbe, measured: Sequence[MeasuredRange]
+) -> Signals:
     path = plan.data_root / getattr(plan.recording, band)
-    frames = read_frames(path, band, layout=getattr(plan.recording.layouts, band))
-    signals = measure(frames, tone_shares(plan.recipe.ingest))
+    signals = run_joined(measured, band)
+    if signals is None:
+        frames = read_frames(path, band, layout=getattr(plan.recording.layouts, band))
+        signals = measure(frames, tone_shares(plan.recipe.ingest))
     if signals.dead.size != found.times_s.size:
         raise IngestError(
             f"{path}: {signals.dead.size} of {found.times_s.size} frames can be decoded; "

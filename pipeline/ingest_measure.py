@@ -48,14 +48,21 @@ class Signals:
     """Of the counts of every frame, (T, shares); None for 8 bits."""
     common_counts: NDArray[np.float64]
     """Change of the whole picture since the last frame that is not dead, (T,)."""
+    first_alive: NDArray[np.float32] | None = None
+    """A small picture of the first frame that is not dead, grey levels, (h, w); None: all are."""
+    last_alive: NDArray[np.float32] | None = None
+    """The same of the last one; of the first frame where all are dead, None where none is."""
 
 
-def measure(frames: Iterable[Frame], shares: NDArray[np.float64]) -> Signals:
+def measure(
+    frames: Iterable[Frame], shares: NDArray[np.float64], before: Frame | None = None
+) -> Signals:
     """Motion by region, faults and counts of a stream, in constant memory per frame.
 
     Args:
         frames: grey (H, W) or RGB (H, W, 3), all of one size.
         shares: of a 16-bit frame's samples, at which its quantiles are taken, increasing.
+        before: the frame before the first one; None: it is the stream's first.
     """
     motion, measured = bytearray(), bytearray()  # small arrays between large ones scatter the heap
     repeated: list[bool] = []
@@ -63,26 +70,29 @@ def measure(frames: Iterable[Frame], shares: NDArray[np.float64]) -> Signals:
     stale: list[int] = []
     common: list[float] = []
     histogram: NDArray[np.int64] | None = None
-    before: Frame | None = None
-    small_before = small_alive = np.empty(0, np.float32)
+    small_before = None if before is None else _small_grey(before)
+    first_alive, small_alive = None, small_before
     for frame in frames:
         small = _small_grey(frame)
-        if before is None:
+        is_first = before is None
+        if before is None or small_before is None or small_alive is None:
             before, small_before, small_alive = frame, small, small
         change = np.abs(small - small_before)
         motion += cv2.resize(change, GRID[::-1], interpolation=cv2.INTER_AREA).tobytes()
-        is_still = bool(dead) and not change.any()  # cheap, and no repeated frame moves
+        is_still = not is_first and not change.any()  # cheap, and no repeated frame moves
         repeated.append(is_still and np.array_equal(frame, before))
         dead.append(int(frame.min()) == int(frame.max()))
-        stale.append(0 if repeated[-1] or len(dead) == 1 else stale_rows(frame, before))
-        common.append(0.0 if dead[-1] else common_change(small - small_alive))
+        stale.append(0 if repeated[-1] or is_first else stale_rows(frame, before))
+        common.append(0.0 if dead[-1] else common_since(small, small_alive))
         if frame.dtype == np.uint16:
             counted = np.bincount(frame.ravel(), minlength=COUNTS)
             measured += quantiles(counted, shares).tobytes()
             histogram = np.zeros(COUNTS, np.int64) if histogram is None else histogram
             histogram += 0 if dead[-1] else counted
         before, small_before = frame, small
-        small_alive = small_alive if dead[-1] else small
+        if not dead[-1]:
+            small_alive = small
+            first_alive = small if first_alive is None else first_alive
     return Signals(
         motion=np.frombuffer(motion, np.float32).reshape(-1, *GRID),
         repeated=np.array(repeated, bool),
@@ -92,8 +102,15 @@ def measure(frames: Iterable[Frame], shares: NDArray[np.float64]) -> Signals:
         quantiles=np.frombuffer(measured, np.float32).reshape(-1, shares.size)
         if measured
         else None,
-        common_counts=np.array(common) * COUNTS_PER_LEVEL,
+        common_counts=np.array(common, np.float64),
+        first_alive=first_alive,
+        last_alive=small_alive,
     )
+
+
+def common_since(small: NDArray[np.float32], alive: NDArray[np.float32]) -> float:
+    """Change of the whole picture between two small ones, counts."""
+    return common_change(small - alive) * COUNTS_PER_LEVEL
 
 
 def stale_rows(frame: Frame, before: Frame) -> int:
