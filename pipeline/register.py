@@ -38,7 +38,7 @@ from schemas.errors import RegisterError, WorkspaceError
 from schemas.facts import IngestFacts, RegisterFacts, Stretch, SyncFacts, ToneMapping
 from schemas.recipe import Matcher
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Raised with any change that moves a number below."""
 
 IDENTITY: Matrix3x3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))

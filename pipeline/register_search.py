@@ -75,6 +75,9 @@ LEAST_BLOCKS = 8
 CLEAR_CONFIDENCE = 0.4
 """At which the search may end: twice what wrong homographies reach (docs/benchmarks.md)."""
 
+TILT = 1 / 10
+"""Of the infrared width, by which one side is moved: half of it leads back to the same place."""
+
 SEED = 0
 """Of the hypotheses: equal frames give equal homographies."""
 
@@ -99,24 +102,50 @@ def find_start(
         enough: confidence from which no further search is needed.
         proposals: to be tried first.
     """
-    best = Start(np.eye(3), -1.0)
-    judges = judges_of(infrared)
-    for proposal in proposals:
-        best = max(best, refined(judges, visible, proposal), key=lambda each: each.confidence)
-    if best.confidence >= CLEAR_CONFIDENCE:
-        return best
     small = visible.resized(min(1.0, VISIBLE_PX / visible.seen.shape[1]))
     to_small = scaling(small.seen.shape[1] / visible.seen.shape[1])
-    for attempt in ATTEMPTS:
-        for rough in _candidates(infrared, small, judges[0], attempt):
-            start = refined(judges, small, rough, enough=enough)
-            if start.confidence > best.confidence:
-                best = Start(normal(start.homography @ to_small), start.confidence)
-            if best.confidence >= CLEAR_CONFIDENCE:
-                return best
-        if best.confidence >= enough:
+    judges, best = judges_of(infrared), Start(np.eye(3), -1.0)
+    given = (proposal @ np.linalg.inv(to_small) for proposal in proposals)
+    best = _best_of(judges, small, given, best)
+    for attempt, satisfying in zip(ATTEMPTS, (CLEAR_CONFIDENCE, enough), strict=True):
+        if best.confidence < satisfying:
+            rough = _candidates(infrared, small, judges[0], attempt)
+            best = _best_of(judges, small, rough, best, enough=enough)
+    if enough / 2 <= best.confidence < CLEAR_CONFIDENCE:
+        rough = _tilted(best.homography, infrared.seen.shape)
+        best = _best_of(judges, small, rough, best, enough=enough)
+    return Start(normal(best.homography @ to_small), best.confidence)
+
+
+def _best_of(
+    judges: Sequence[Described],
+    visible: View,
+    rough: Iterable[Homography],
+    best: Start,
+    *,
+    enough: float = 0.0,
+) -> Start:
+    """The most trusted of `best` and what the rough ones lead to, up to the first clear one."""
+    for homography in rough:
+        start = refined(judges, visible, homography, enough=enough)
+        best = max(best, start, key=lambda each: each.confidence)
+        if best.confidence >= CLEAR_CONFIDENCE:
             break
     return best
+
+
+def _tilted(homography: Homography, shape: tuple[int, ...]) -> Iterator[Homography]:
+    """The same with one side of the infrared image moved, while the opposite one stays.
+
+    A homography that is right along one side may have another side on edges that only look alike,
+    and blocks prefer these as long as the image is stretched to suit them.
+    """
+    height, width = shape
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
+    for side, move in product(range(4), ((0, -1), (0, 1), (-1, 0), (1, 0))):
+        moved = corners.copy()
+        moved[[side, (side + 1) % 4]] += TILT * width * np.array(move)
+        yield normal(through(corners[None], moved[None])[0] @ homography)
 
 
 def follow(judges: Sequence[Described], visible: View, homography: Homography) -> Start:

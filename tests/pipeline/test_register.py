@@ -176,6 +176,35 @@ def test_a_start_that_is_right_but_for_one_corner_does_not_stay_so(m3svd: Path) 
     assert distance_of_corners(found, best, (480, 640)) < 1.5
 
 
+@pytest.mark.slow
+def test_a_side_on_edges_that_only_look_alike_is_found_out(m3svd: Path) -> None:
+    """Right along the skyline, blocks all prefer a bottom 48 px off: of the warp's own stretch."""
+    videos = m3svd / "Video" / "test"
+    indices = [int((part + 0.5) * 151 / 8) for part in range(8)]
+    infrared, visible = (
+        [
+            np.asarray(frame, np.uint8)
+            for frame in read_frames_at(videos / band / "0111_1716.mp4", band, indices)
+        ]
+        for band in BANDS
+    )
+    untouched = matrix(estimate_homography(infrared, visible, RegisterRecipe()))
+    corners = np.array([[0, 0], [639, 0], [639, 479], [0, 479]], np.float32)
+    moved = corners + np.array([[49, -59], [28, 36], [-43, 59], [-25, 6]], np.float32)
+    warp = cv2.getPerspectiveTransform(corners, moved)
+
+    there = [
+        np.asarray(
+            cv2.warpPerspective(frame, warp, (640, 480), borderMode=cv2.BORDER_REFLECT_101),
+            np.uint8,
+        )
+        for frame in visible
+    ]
+    found = matrix(estimate_homography(infrared, there, RegisterRecipe())) @ warp
+
+    assert distance_of_corners(found, untouched, (480, 640)) < 3
+
+
 def plan_of(root: Path, **changes: object) -> RecordingPlan:
     camera = Camera(width=64, height=48)
     fields = {"id": "gate", "site": "harbour", "infrared": "i.mkv", "visible": "v.mp4", **changes}
