@@ -20,8 +20,21 @@ M3SVD = Path(__file__).parents[2] / "shared" / "M3SVD"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no worker ends alone with it."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Let every worker begin with modules that take long, so that none ends alone with one.
+
+    pytest-xdist gives each worker an equal stretch of the list, of whose end others may steal.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("slow") is not None]
+    short = [item for item in items if item.get_closest_marker("slow") is None]
+    modules = list(dict.fromkeys(item.path for item in long))
+    share = len(items) // workers
+    items.clear()
+    for worker in range(workers):
+        own = [item for item in long if modules.index(item.path) % workers == worker]
+        room = max(0, share - len(own)) if worker < workers - 1 else len(short)
+        items += own + short[:room]
+        del short[:room]
 
 
 def pytest_unconfigure() -> None:
