@@ -24,7 +24,7 @@ from schemas.errors import SyncError, WorkspaceError
 from schemas.facts import IngestFacts, StreamFacts, SyncFacts
 from schemas.recipe import SyncRecipe
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 """Raised with any change that moves a number below."""
 
 

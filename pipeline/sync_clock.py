@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.sync_fit import Clock, Course, Fitted, course, fit
+from pipeline.sync_course import Course, course
+from pipeline.sync_fit import Clock, Fitted, fit
 from pipeline.sync_motion import Motion, Movement, Signal, movement_of
 from pipeline.sync_search import PEAK_WIDTH_S, Compared, compare, peaks
 from pipeline.sync_views import View, coarse_views
@@ -32,11 +33,8 @@ SIGNIFICANT = 3.3
 
 REMEDY = "give the recording an offset_s, or a span in which the same things move in both views"
 
-COURSE_S = 5.0
-"""Blocks that are asked for themselves: a few people pass in each."""
-
-DRIFT_ROUNDS = 3
-"""Straightenings of the course; the second one moves it by less than 1 ppm."""
+DRIFT_ROUNDS = 5
+"""Straightenings of the course; each leaves a third of what is left, the last less than 1 ppm."""
 
 LINE_ROUNDS = 10
 
@@ -156,7 +154,7 @@ def _evidence(
     here: Movement, there: Movement, pose: tuple[Clock, View], recipe: SyncRecipe
 ) -> Evidence:
     compared = compare(here.pooled(COARSER), there.pooled(COARSER), recipe.max_offset_s)
-    said = course(here, there, pose, COURSE_S)
+    said = course(here, there, pose)
     return Evidence(
         offsets_s=compared.offsets_s,
         scores=compared.scores(pose[1]),
@@ -245,7 +243,7 @@ def refined(
         return still.clock, still.view
     clock = still.clock
     for _ in range(DRIFT_ROUNDS):
-        said = course(here, there, (clock, still.view), COURSE_S)
+        said = course(here, there, (clock, still.view))
         added_s, added_drift, error = line_through(said, clock.middle_s)
         clock = replace(clock, offset_s=clock.offset_s + added_s, drift=clock.drift + added_drift)
     bounded = abs(clock.drift) * 1e6 <= recipe.max_drift_ppm

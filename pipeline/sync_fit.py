@@ -1,12 +1,12 @@
 """View, offset and drift fitted together, to fractions of a frame and of a region."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from pipeline.sync_motion import Levels, Movement, Signal
+from pipeline.sync_motion import SMOOTH_S, TREND_S, Levels, Movement, Signal
 from pipeline.sync_search import BLOCK_S, FINEST_STEP_S, LEAST_BLOCKS, TINY
 from pipeline.sync_views import Gathering, View, centres, gathering, similarities
 
@@ -31,8 +31,17 @@ ROUNDS = 3
 FITTED_BLOCKS = 24
 """Blocks that view and clock are fitted to; four minutes of footage settle both."""
 
-COURSE_BLOCKS = 240
-"""Blocks that are asked for themselves, evenly spread over long recordings."""
+STEP_PERIODS = (np.sqrt(5) - 1) / 2
+"""From sample to sample, in frames of the faster camera. Samples in step with its frames would all
+lie at one place between two of them, and that place moves as the clocks drift: minutes of the
+simulated rig came out 20 to 40 ppm off. The golden ratio is furthest from any such step."""
+
+EDGE_S = (TREND_S + SMOOTH_S) / 2
+"""What is left out where either camera begins or ends: there the means that movement is told by are
+cut on one side, which moves what seems to move in time."""
+
+EDGE_SHARE = 0.1
+"""Of what both filmed, left out on each side at most."""
 
 HALVINGS = 3
 """How often a step that makes it worse is halved before the fit ends."""
@@ -57,7 +66,7 @@ class Matched:
     """What a fit sees of one block: sums of products of its columns.
 
     The columns are the infrared movement, the visible one, how the visible one changes with the
-    offset and with the six numbers of the view.
+    offset, with the six numbers of the view, and with those of its bends where these are asked for.
     """
 
     middle_s: float
@@ -99,6 +108,8 @@ class Part:
     """Evenly spaced, (N,)."""
     infrared: Levels
     """(N, regions)."""
+    smooth_s: float
+    """Over which movement is averaged."""
 
 
 def match(
@@ -106,6 +117,7 @@ def match(
     visible: Movement,
     pose: tuple[Clock, View],
     trust: Sequence[Levels] | None = None,
+    bends: Callable[[Signal], Signal] | None = None,
 ) -> tuple[Matched, ...]:
     """Lay one movement over the other, block by block.
 
@@ -114,17 +126,23 @@ def match(
         visible: what moves before the visible one.
         pose: the clock and the view by which they are laid.
         trust: 0 to 1 for every sample of every block, (N, regions); None: 1.
+        bends: how far regions at given places, (regions, 2), move as each of some further numbers
+            changes, (numbers, regions), to the right and down alike; None: there are none.
     """
     through = gathering(pose[1], visible.grid)
-    place = centres(visible.grid).astype(np.float32)
+    middles = centres(visible.grid)
+    place = middles.astype(np.float32)
+    bent = () if bends is None else bends(middles).astype(np.float32)
     found = []
     for index, part in enumerate(parts):
         times_s = part.times_s
         here, seen = _laid(part, visible, pose[0], through)
         by_time = np.gradient(seen, times_s[1] - times_s[0], axis=0)
         columns = [here, seen, by_time]
-        for slope in _slopes(seen, pose[1], visible.grid):
+        slopes = _slopes(seen, pose[1], visible.grid)
+        for slope in slopes:
             columns += [-slope * place[:, 0], -slope * place[:, 1], -slope]
+        columns += [-slope * bend for slope in slopes for bend in bent]
         roots = None if trust is None else np.sqrt(trust[index])
         found.append(Matched(float(times_s.mean()), seen.size, _products(columns, roots)))
     return tuple(found)
@@ -132,7 +150,7 @@ def match(
 
 def _laid(part: Part, visible: Movement, clock: Clock, through: Gathering) -> tuple[Levels, Levels]:
     """Both movements at infrared instants and regions, nothing where one does not see."""
-    seen = through.seen(visible.at(clock.visible_s(part.times_s)))
+    seen = through.seen(visible.at(clock.visible_s(part.times_s), part.smooth_s))
     return part.infrared * through.cover(), seen
 
 
@@ -190,6 +208,7 @@ def parts_of(
     *,
     most: int | None = None,
     block_s: float = BLOCK_S,
+    smooth_s: float = SMOOTH_S,
 ) -> list[Part]:
     """What moves before the infrared camera while both film, by blocks of about equal length.
 
@@ -199,17 +218,20 @@ def parts_of(
         clock: relates the two.
         most: blocks, evenly spread, that are enough; None: all.
         block_s: length of a block, about.
+        smooth_s: over which movement is averaged.
     """
-    step_s = max(FINEST_STEP_S, min(infrared.period_s, visible.period_s))
+    step_s = STEP_PERIODS * max(FINEST_STEP_S, min(infrared.period_s, visible.period_s))
     times_s = np.arange(infrared.edges_s[0], infrared.edges_s[-1], step_s)
     there_s = clock.visible_s(times_s)
     inside = (there_s >= visible.edges_s[0]) & (there_s <= visible.edges_s[-1])
     times_s = times_s[inside]
+    edge = min(round(EDGE_S / step_s), int(EDGE_SHARE * times_s.size))
+    times_s = times_s[edge : times_s.size - edge]
     count = max(round(times_s.size * step_s / block_s), min(LEAST_BLOCKS, times_s.size), 1)
     blocks = [block for block in np.array_split(times_s, count) if block.size > 1]
     if most is not None and len(blocks) > most:
         blocks = [blocks[round(place)] for place in np.linspace(0, len(blocks) - 1, most)]
-    return [Part(block, infrared.at(block)) for block in blocks]
+    return [Part(block, infrared.at(block, smooth_s), smooth_s) for block in blocks]
 
 
 def fit(
@@ -292,36 +314,3 @@ def solved(blocks: Sequence[Matched], free: Signal) -> Signal:
     ridge = 1e-6 * np.eye(len(size))
     found = np.linalg.solve(normal / np.outer(size, size) + ridge, scaled.T @ products[1] / size)
     return np.asarray(free @ (found / size)[1:], np.float64)
-
-
-@dataclass(frozen=True)
-class Course:
-    """What the blocks of a recording say about the clock, each for itself."""
-
-    times_s: Signal
-    """Middles of the blocks on the infrared clock, (B,)."""
-    added_s: Signal
-    """What each adds to the offset, the view being that of all, (B,)."""
-    errors_s: Signal
-    """Standard error of that, were all its samples independent, (B,)."""
-
-
-def course(
-    infrared: Movement, visible: Movement, pose: tuple[Clock, View], block_s: float
-) -> Course:
-    """Ask every block of about `block_s` seconds by how much the offset is too small there."""
-    parts = parts_of(infrared, visible, pose[0], most=COURSE_BLOCKS, block_s=block_s)
-    found = match(parts, visible, pose, trusted(parts, visible, pose))
-    free = np.eye(COLUMNS)[:, [OFFSET]]
-    return Course(
-        times_s=np.array([block.middle_s for block in found]),
-        added_s=np.array([solved([block], free)[OFFSET] for block in found]),
-        errors_s=np.array([_offset_error_s(block) for block in found]),
-    )
-
-
-def _offset_error_s(block: Matched) -> float:
-    of = block.products
-    unexplained = of[1, 1] - of[0, 1] ** 2 / max(of[0, 0], TINY)
-    error = np.sqrt(max(unexplained, TINY) / block.samples / max(of[OFFSET, OFFSET], TINY))
-    return float(error)

@@ -68,7 +68,7 @@ class Movement:
         """From the first frame to the last one."""
         return float(self.edges_s[-1] - self.edges_s[0])
 
-    def at(self, times_s: Signal) -> Levels:
+    def at(self, times_s: Signal, smooth_s: float = SMOOTH_S) -> Levels:
         """What moves about these instants more than in the second around them.
 
         The rate holds from frame to frame and is averaged exactly, so that neither the frame rate
@@ -76,6 +76,7 @@ class Movement:
 
         Args:
             times_s: increasing, (N,).
+            smooth_s: over which it is averaged.
 
         Returns:
             (N, regions).
@@ -93,7 +94,7 @@ class Movement:
         spacing_s = np.diff(edges_s).astype(np.float32)[:, None]
         total = np.zeros((edges_s.size, self.rate.shape[1]), np.float32)
         np.cumsum(self.rate[first:last] * spacing_s, axis=0, out=total[1:])
-        found[inside] = _mean_about(edges_s, total, about_s, SMOOTH_S) - _mean_about(
+        found[inside] = _mean_about(edges_s, total, about_s, smooth_s) - _mean_about(
             edges_s, total, about_s, TREND_S
         )
         return found

@@ -31,8 +31,10 @@ def walk(times_s: Times, rng: np.random.Generator, reach: float) -> Times:
     return np.asarray(np.abs((place + 0.4) % 1.6 - 0.8) - 0.4, np.float64)  # turns at the borders
 
 
-def scene(times_s: Times, seed: int, *, scale: float = 1.0, movers: int = 5) -> Motion:
-    """Who walks before a camera that shows things `scale` times as small."""
+def scene(
+    times_s: Times, seed: int, *, scale: float = 1.0, movers: int = 5, bend: float = 0.0
+) -> Motion:
+    """Who walks before a camera that shows things `scale` times as small, bent by its lens."""
     rng = np.random.default_rng(seed)
     y, x = np.meshgrid(
         (np.arange(ROWS) + 0.5) / ROWS - 0.5, (np.arange(COLUMNS) + 0.5) / COLUMNS - 0.5,
@@ -40,7 +42,9 @@ def scene(times_s: Times, seed: int, *, scale: float = 1.0, movers: int = 5) -> 
     )  # fmt: skip
     images = np.zeros((times_s.size, ROWS, COLUMNS))
     for _ in range(movers):
-        down, right = walk(times_s, rng, 0.1) / scale, walk(times_s, rng, 0.5) / scale
+        down, right = walk(times_s, rng, 0.1), walk(times_s, rng, 0.5)
+        shown = (1 + bend * (down**2 + right**2)) / scale
+        down, right = down * shown, right * shown
         away = (y - down[:, None, None]) ** 2 + (x - right[:, None, None]) ** 2
         images += 60 * np.exp(-away * scale**2 / (2 * MOVER_SIZE**2))
     noise = np.random.default_rng(seed + 1000 + round(100 * scale))
@@ -49,14 +53,19 @@ def scene(times_s: Times, seed: int, *, scale: float = 1.0, movers: int = 5) -> 
 
 
 def filmed(
-    seed: int, *, offset_s: float, duration_s: float, drift_ppm: float = 0.0
+    seed: int,
+    *,
+    offset_s: float,
+    duration_s: float,
+    drift_ppm: float = 0.0,
+    bend: float = 0.0,
 ) -> tuple[Motion, Motion]:
     """Infrared at 25 and visible at 30 frames a second, each stamped by its own clock."""
     rng = np.random.default_rng(seed)
     infrared_s = np.arange(0, duration_s, 1 / 25) + rng.normal(0, 1e-3, round(duration_s * 25))
     visible_s = np.arange(0, duration_s, 1 / 30) + rng.normal(0, 1e-3, round(duration_s * 30))
     kept = np.delete(np.arange(infrared_s.size), [40, 90])  # two dropped frames
-    here, there = scene(infrared_s[kept], seed), scene(visible_s, seed, scale=1.2)
+    here, there = scene(infrared_s[kept], seed), scene(visible_s, seed, scale=1.2, bend=bend)
     # infrared time = visible time * (1 + drift) + offset, and the visible clock is the world's.
     stamped_s = here.times_s * (1 + drift_ppm * 1e-6) + offset_s
     return Motion(stamped_s, here.levels), there
@@ -81,6 +90,16 @@ def test_a_planted_drift_is_found_in_a_minute(
 
     assert found.drift_ppm == pytest.approx(drift_ppm, abs=20)
     assert found.offset_s == pytest.approx(0.5, abs=0.1 / 30)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_a_lens_that_bends_one_view_does_not_hide_the_drift(seed: int) -> None:
+    found = estimate_clock(
+        *filmed(seed, offset_s=0.5, duration_s=60, drift_ppm=-80, bend=0.4), SyncRecipe()
+    )
+
+    assert found.drift_ppm == pytest.approx(-80, abs=10)
+    assert found.offset_s == pytest.approx(0.5, abs=0.05 / 30)
 
 
 def test_what_one_band_alone_shows_does_not_move_the_offset() -> None:
