@@ -17,7 +17,8 @@ from flows.process_memory import keep_freed_memory
 from flows.progress import Show, silence
 from flows.runners import prefect_server, server_told, task_runner
 from flows.stages import ingest, measure_range, register, shard, shard_part, sync
-from pipeline.ingest_parts import FrameRange, MeasuredRange, run_find_ranges
+from pipeline.ingest import run_find_ranges
+from pipeline.ingest_parts import FrameRange, MeasuredRange
 from pipeline.lease import LEASE_DURATION_S
 from pipeline.object_raw import raw_at_hand, raw_listing
 from pipeline.object_workspace import OUTCOMES, opened_workspace, workspace_at

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ingest_measure import Signals, measure, torn_frames
-from pipeline.ingest_parts import MeasuredRange, run_joined, run_probe
+from pipeline.ingest_parts import (
+    BANDS,
+    LEAST_FRAMES,
+    FrameRange,
+    MeasuredRange,
+    ranges_of,
+    run_joined,
+    run_probe,
+)
 from pipeline.tone import tone_curves, tone_shares
 from pipeline.video_files import (
     Band,
@@ -19,7 +27,7 @@ from pipeline.video_files import (
 from pipeline.workspace import Workspace, has_arrays, load, save, save_arrays
 from schemas.base import fingerprint
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
-from schemas.errors import IngestError
+from schemas.errors import IngestError, VideoError
 from schemas.facts import IngestFacts, StreamFacts, ToneMapping
 from schemas.recipe import IngestRecipe
 
@@ -175,14 +183,8 @@ def run_ingest(
     """
     hashes = hash_files(plan)
     identity = ingest_fingerprint(plan, hashes)
-    path = workspace.facts(plan.recording.id, "ingest")
-    saved = load(path, IngestFacts)
-    signals_path = workspace.signals(plan.recording.id)
-    if (
-        saved is not None
-        and saved.fingerprint == identity
-        and has_arrays(signals_path, fingerprint=identity)
-    ):
+    saved = _run_saved(plan, workspace, identity)
+    if saved is not None:
         return saved
     is_one_file = hashes["infrared"] == hashes["visible"] != MISSING_FILE
     if is_one_file and not plan.recording.shares_a_file():
@@ -222,11 +224,45 @@ def run_ingest(
         infrared=streams["infrared"],
         visible=streams["visible"],
     )
+    signals_path = workspace.signals(plan.recording.id)
     save_arrays(arrays, signals_path, workspace, fingerprint=identity)
-    save(facts, path, workspace)
+    save(facts, workspace.facts(plan.recording.id, "ingest"), workspace)
     for one in measured:
         one.place.unlink(missing_ok=True)
     return facts
+
+
+def run_find_ranges(
+    plan: RecordingPlan, workspace: Workspace, least_frames: int = LEAST_FRAMES
+) -> list[FrameRange]:
+    """The parts in which a recording is worth measuring; none where it is short, or is measured.
+
+    None either where a file cannot be read: `run_ingest` says why.
+
+    Args:
+        plan: of the recording.
+        workspace: where it may have been measured.
+        least_frames: of a part.
+    """
+    try:
+        frames = {band: run_probe(plan, band).times_s.size for band in BANDS}
+        ranges = [part for band in BANDS for part in ranges_of(band, frames[band], least_frames)]
+        if len(ranges) == len(BANDS):
+            return []
+        is_known = workspace.facts(plan.recording.id, "ingest").exists()
+        identity = ingest_fingerprint(plan, hash_files(plan)) if is_known else ""
+    except VideoError:
+        return []
+    return [] if _run_saved(plan, workspace, identity) is not None else ranges
+
+
+def _run_saved(plan: RecordingPlan, workspace: Workspace, identity: str) -> IngestFacts | None:
+    """What was saved of these files under this recipe; None where it is to be measured."""
+    saved = load(workspace.facts(plan.recording.id, "ingest"), IngestFacts)
+    if saved is None or saved.fingerprint != identity:
+        return None
+    is_whole = has_arrays(workspace.signals(plan.recording.id), fingerprint=identity)
+    return saved if is_whole else None
 
 
 def _run_checks(plan: RecordingPlan, probes: Mapping[Band, StreamProbe]) -> None:

@@ -19,7 +19,6 @@ from pipeline.video_files import Band, StreamProbe, probe, read_frames
 from pipeline.workspace import Workspace, load_arrays, save_arrays
 from schemas.base import StrictModel, fingerprint
 from schemas.catalog import RecordingPlan
-from schemas.errors import VideoError
 
 LEAST_FRAMES = 3_200
 """Of a part: to begin in the midst of a file costs the frames from a keyframe on, ten to 300."""
@@ -77,28 +76,6 @@ def run_probe(plan: RecordingPlan, band: Band) -> StreamProbe:
         fps=plan.recording.fps,
         layout=getattr(plan.recording.layouts, band),
     )
-
-
-def run_find_ranges(
-    plan: RecordingPlan, workspace: Workspace, least_frames: int = LEAST_FRAMES
-) -> list[FrameRange]:
-    """The parts in which a recording is worth measuring; none where it is short, or was before.
-
-    None either where a file cannot be read: ingest says why.
-
-    Args:
-        plan: of the recording.
-        workspace: where it may have been measured.
-        least_frames: of a part.
-    """
-    if workspace.facts(plan.recording.id, "ingest").exists():
-        return []
-    try:
-        frames = {band: run_probe(plan, band).times_s.size for band in BANDS}
-    except VideoError:
-        return []
-    ranges = [part for band in BANDS for part in ranges_of(band, frames[band], least_frames)]
-    return ranges if len(ranges) > len(BANDS) else []
 
 
 def run_measure_range(plan: RecordingPlan, part: FrameRange, workspace: Workspace) -> MeasuredRange:

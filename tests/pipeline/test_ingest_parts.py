@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import run_ingest
+from pipeline.ingest import run_find_ranges, run_ingest
 from pipeline.ingest_measure import Signals, measure
 from pipeline.ingest_parts import (
     LEAST_FRAMES,
@@ -17,7 +17,6 @@ from pipeline.ingest_parts import (
     MeasuredRange,
     joined,
     ranges_of,
-    run_find_ranges,
     run_measure_range,
 )
 from pipeline.tone import tone_shares
@@ -126,6 +125,8 @@ def test_short_recordings_those_measured_before_and_unreadable_ones_are_not_spli
 
     run_ingest(plan, workspace)
     assert run_find_ranges(plan, workspace, 1) == []
+    changed = plan.recipe.model_copy(update={"ingest": IngestRecipe(drop_torn=False)})
+    assert run_find_ranges(plan.model_copy(update={"recipe": changed}), workspace, 1)
 
     other = Workspace(tmp_path / "other")
     (tmp_path / plan.recording.visible).write_bytes(b"")
