@@ -19,7 +19,6 @@ from tests.flows.cluster import cluster
 
 LOOP, BUILD, DASK = "a plain loop", "build", "build on a cluster of one process"
 ONE, TWO = "build, on one core", "build --workers 2, on two"
-FREE = "build, on two, with all its threads"
 CORES = {ONE: 1}
 """That a way may use, where it may not use all."""
 
@@ -62,7 +61,7 @@ def section(source: Path, effort: Effort) -> Section:
             alternating(
                 {way: partial(_build, way, catalog, dask.address) for way in ways}, effort.rounds
             )
-            for catalog, ways in ((sample, (LOOP, BUILD, DASK)), (many, (ONE, TWO, FREE)))
+            for catalog, ways in ((sample, (LOOP, BUILD, DASK)), (many, (ONE, TWO)))
         )
     overhead = {
         way: Spread(tuple(100 * (ratio - 1) for ratio in small[way].over(small[LOOP]).values))
@@ -85,12 +84,12 @@ def section(source: Path, effort: Effort) -> Section:
             "M3SVD's sample built whole, each time into an empty workspace: wall time of the "
             "command from its start to its end, imports, Prefect's server and local workers "
             "included. The plain loop imports and calls the stages alone. The cluster is a dask "
-            "scheduler with one worker that stand ready, as on other hosts. One thread a process, "
-            "but for the last row: otherwise a single process encodes on several cores. Even so "
-            "it keeps a quarter of a second core busy, as zarr encodes beside what decodes; a "
-            "process and all that belongs to it is therefore held to one core where it is "
-            "compared with two on two. Empty tasks: what a scheduler with two workers takes for "
-            "tasks without pixels, and Prefect on it with its server."
+            "scheduler with one worker that stand ready, as on other hosts. One thread a process: "
+            "otherwise a single process encodes on several cores (docs/scale.md tells what a "
+            "second one is worth then). Even so it keeps a quarter of a second core busy, as zarr "
+            "encodes beside what decodes; a process and all that belongs to it is therefore held "
+            "to one core where it is compared with two on two. Empty tasks: what a scheduler with "
+            "two workers takes for tasks without pixels, and Prefect on it with its server."
         ),
         claims=(
             Claim("a second core and worker: rate", large[ONE].over(large[TWO]), ">=", 1.7),
@@ -135,7 +134,7 @@ def _build(way: str, catalog: Path, scheduler: str) -> Mapping[str, float]:
         if way == LOOP:
             command = (sys.executable, "-m", "tests.benchmarks.plain_loop", str(catalog), work)
         begin = time.monotonic()
-        _run(command, {} if way == FREE else ONE_THREAD)
+        _run(command, ONE_THREAD)
         return {"": time.monotonic() - begin}
 
 
