@@ -227,7 +227,7 @@ def build_recording(
     workspace: Workspace,
     *,
     is_split: bool,
-    measured: Sequence[MeasuredRange | None] = (),
+    measured: Sequence[MeasuredRange | None] | None = None,
 ) -> ShardFacts | list[FrameRange] | list[Part]:
     """Take one recording through the stages; one that cannot be used ends as a Rejection.
 
@@ -235,21 +235,23 @@ def build_recording(
         plan: of the recording.
         workspace: to build it in.
         is_split: whether several processes share a long one.
-        measured: its parts, where it was measured in parts; None stands for one that could not be.
+        measured: its parts, where it was measured in parts, None for one that could not be. (Not an
+            empty tuple where it was not: Prefect takes that for part of what the flow gave before.)
 
     Returns:
         What became of it; or the parts in which it is to be measured or its clips to be written.
     """
     keep_freed_memory()
-    whole = [one for one in measured if one is not None]
-    known = whole if len(whole) == len(measured) else []  # else one process says what is wrong
+    known = [one for one in measured or [] if one is not None]
+    if measured is not None and len(known) < len(measured):
+        known = []  # one process says what is wrong
     begin: Step = partial(ingest, measured=known)
     facts: StrictModel | None = None
     with (
         workspace.recording_at_hand(plan.recording.id) as here,
         raw_at_hand(plan, here) as at_hand,
     ):
-        if is_split and not measured and (ranges := run_find_ranges(at_hand, here)):
+        if is_split and measured is None and (ranges := run_find_ranges(at_hand, here)):
             return ranges
         for name, step in (("ingest", begin), *JOURNEY):
             try:
