@@ -98,7 +98,8 @@ def metrics(setting: Setting) -> Section:
 
 
 def scale(setting: Setting) -> Section:
-    return bench_scale.section(M3SVD, bench_scale.Effort(rounds=setting.rounds))
+    effort = bench_scale.Effort(rounds=setting.rounds, sample_rounds=setting.rounds)
+    return bench_scale.section(M3SVD, effort)
 
 
 def tone(_: Setting) -> Section:

@@ -38,6 +38,9 @@ class Effort:
     """How much is done."""
 
     rounds: int = 3
+    """Of one core against two."""
+    sample_rounds: int = 3
+    """Of a loop against builds."""
     times: int = 2
     """So often every recording of the sample is there, when processes are compared."""
     tasks: int = 100_000
@@ -58,10 +61,11 @@ def section(source: Path, effort: Effort) -> Section:
             _catalog(source, Path(folder) / str(times), times) for times in (1, effort.times)
         )
         small, large = (
-            alternating(
-                {way: partial(_build, way, catalog, dask.address) for way in ways}, effort.rounds
+            alternating({way: partial(_build, way, catalog, dask.address) for way in ways}, rounds)
+            for catalog, ways, rounds in (
+                (sample, (LOOP, BUILD, DASK), effort.sample_rounds),
+                (many, (ONE, TWO), effort.rounds),
             )
-            for catalog, ways in ((sample, (LOOP, BUILD, DASK)), (many, (ONE, TWO)))
         )
     overhead = {
         way: Spread(tuple(100 * (ratio - 1) for ratio in small[way].over(small[LOOP]).values))
