@@ -91,6 +91,12 @@ def is_degenerate(points: NDArray[np.float64]) -> bool:
     return float(areas.min()) < LEAST_TRIANGLE * spread**2
 
 
+def corners_of(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The corners of an image of that height and width, clockwise from the upper left, (4, 2)."""
+    right, bottom = shape[1] - 1, shape[0] - 1
+    return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float64)
+
+
 def distance_of_corners(
     one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]
 ) -> float:
@@ -101,8 +107,7 @@ def distance_of_corners(
         other: another.
         shape: height and width of the image they start from.
     """
-    height, width = shape[:2]
-    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
+    corners = corners_of(shape)
     return float(np.linalg.norm(project(corners, one) - project(corners, other), axis=-1).mean())
 
 

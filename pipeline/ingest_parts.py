@@ -95,8 +95,7 @@ def run_measure_range(plan: RecordingPlan, part: FrameRange, workspace: Workspac
     before = next(frames, None) if part.first_frame else None
     signals = measure(frames, tone_shares(plan.recipe.ingest), before)
     known = {field.name: getattr(signals, field.name) for field in fields(Signals)}
-    name = f"{plan.recording.id}.{part.band}.{part.first_frame}.npz"
-    place = workspace.staged(name)
+    place = workspace.staged(f"{plan.recording.id}.{part.band}.{part.first_frame}.npz")
     save_arrays(
         {name: array for name, array in known.items() if array is not None},
         place,

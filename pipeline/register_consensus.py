@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.geometry import corners_of
 from pipeline.register_descriptors import Descriptors, Image
 
 BLOCK_PX = 32
@@ -134,12 +135,6 @@ def _sums(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return np.asarray(np.maximum(total, 0)[: height - side + 1, : width - side + 1], np.float32)
 
 
-def corners_of(surfaces: Surfaces) -> NDArray[np.float64]:
-    """Corners of the grid, clockwise from the upper left, (4, 2)."""
-    right, bottom = surfaces.width - 1, surfaces.height - 1
-    return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float64)
-
-
 def agree(surfaces: Surfaces, rng: np.random.Generator, generations: int) -> tuple[Shifts, float]:
     """The shifts of the corners on which blocks agree best, and the score of that.
 
@@ -191,7 +186,7 @@ def _softened(surfaces: Surfaces) -> NDArray[np.float32]:
 def _hypotheses(surfaces: Surfaces, soft: NDArray[np.float32], rng: np.random.Generator) -> Shifts:
     """No shift, common shifts and small ones at random, and homographies through four peaks."""
     peaks = _peaks(soft)  # (B, PEAKS, 2)
-    centre = surfaces.centres - corners_of(surfaces).mean(axis=0)
+    centre = surfaces.centres - corners_of((surfaces.height, surfaces.width)).mean(axis=0)
     chosen = np.empty((HYPOTHESES, 4), np.intp)
     for number, (side_x, side_y) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
         inside = (centre[:, 0] * side_x > 0) & (centre[:, 1] * side_y > 0)
@@ -202,7 +197,7 @@ def _hypotheses(surfaces: Surfaces, soft: NDArray[np.float32], rng: np.random.Ge
     points = surfaces.centres[chosen]
     moves = peaks[chosen, which]
     homographies = through(points, points + moves)
-    corners = corners_of(surfaces)
+    corners = corners_of((surfaces.height, surfaces.width))
     shifts = _project(homographies, corners) - corners
     furthest = np.abs(np.nan_to_num(shifts, nan=np.inf)).max(axis=(1, 2))
     sane = np.asarray(furthest < 2 * surfaces.reach_px, np.bool_)
@@ -226,7 +221,7 @@ def _peaks(soft: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _worth(surfaces: Surfaces, soft: NDArray[np.float32], shifts: Shifts) -> NDArray[np.float64]:
     """Weighted mean of the correlations of all blocks under the corners' shifts, (N,)."""
-    corners = corners_of(surfaces)
+    corners = corners_of((surfaces.height, surfaces.width))
     moved = _project(_from_corners(surfaces, corners + shifts), surfaces.centres)
     moved -= surfaces.centres  # (N, B, 2)
     reach, side = surfaces.reach_px, soft.shape[1]

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import distance_of_corners
+from pipeline.geometry import corners_of, distance_of_corners
 from pipeline.register_consensus import (
     Surfaces,
     agree,
     agreeing,
-    corners_of,
     match_blocks,
     through,
 )
@@ -140,11 +139,10 @@ def _tilted(homography: Homography, shape: tuple[int, ...]) -> Iterator[Homograp
     A homography that is right along one side may have another side on edges that only look alike,
     and blocks prefer these as long as the image is stretched to suit them.
     """
-    height, width = shape
-    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
+    corners = corners_of(shape)
     for side, move in product(range(4), ((0, -1), (0, 1), (-1, 0), (1, 0))):
         moved = corners.copy()
-        moved[[side, (side + 1) % 4]] += TILT * width * np.array(move)
+        moved[[side, (side + 1) % 4]] += TILT * shape[1] * np.array(move)
         yield normal(through(corners[None], moved[None])[0] @ homography)
 
 
@@ -233,7 +231,7 @@ def _agreed(
     if len(surfaces.centres) < LEAST_BLOCKS:
         return homography, -1.0
     shifts, score = agree(surfaces, rng, generations)
-    corners = corners_of(surfaces)
+    corners = corners_of((surfaces.height, surfaces.width))
     improved = through(corners[None], (corners + shifts)[None])[0] @ to_grid
     return normal(np.linalg.inv(scaling(infrared.scale)) @ improved), score
 

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sync_fit import OFFSET, VIEW, Clock, Matched, match, parts_of, trusted
+from pipeline.sync_fit import (
+    OFFSET,
+    RIDGE,
+    VIEW,
+    Clock,
+    Matched,
+    least_squares,
+    match,
+    parts_of,
+    trusted,
+)
 from pipeline.sync_motion import Movement, Signal
 from pipeline.sync_search import TINY
 from pipeline.sync_views import View
@@ -20,8 +30,8 @@ FINE_SMOOTH_S = 0.05
 """Movement is averaged over half as long as where view and offset are sought: steps and swings of
 arms, which tell the time best, are as quick as that."""
 
-RIDGE, LEAST_RIDGE = 1e-3, 1e-6
-"""What holds the bends, and all else, where nothing moves, in parts of what moves."""
+BENDS_RIDGE = 1e-3
+"""What holds the bends where nothing moves, in parts of what moves."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,7 @@ def _bends(blocks: Sequence[Matched], middle_s: float) -> Signal:
         free[VIEW.start :, 3:] = np.eye(bent)
         normal += free.T @ block.products @ free
         wanted += free.T @ block.products[1]
-    return _solved(normal, wanted, np.array([LEAST_RIDGE] * 3 + [RIDGE] * bent))[3:]
-
-
-def _solved(normal: Signal, wanted: Signal, ridge: Signal) -> Signal:
-    size = np.sqrt(np.maximum(np.diag(normal), TINY))
-    scaled = normal / np.outer(size, size) + np.diag(ridge)
-    return np.asarray(np.linalg.solve(scaled, wanted / size) / size, np.float64)
+    return least_squares(normal, wanted, np.array([RIDGE] * 3 + [BENDS_RIDGE] * bent))[3:]
 
 
 def _added_s(block: Matched, bends: Signal) -> float:
@@ -87,7 +91,7 @@ def _added_s(block: Matched, bends: Signal) -> float:
     own = [0, OFFSET]
     wanted = block.products[own, 1] - block.products[own, VIEW.start :] @ bends
     normal = block.products[np.ix_(own, own)]
-    return float(_solved(normal, wanted, np.full(len(own), LEAST_RIDGE))[1])
+    return float(least_squares(normal, wanted, np.full(len(own), RIDGE))[1])
 
 
 def _error_s(block: Matched) -> float:

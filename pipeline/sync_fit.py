@@ -43,6 +43,9 @@ cut on one side, which moves what seems to move in time."""
 EDGE_SHARE = 0.1
 """Of what both filmed, left out on each side at most."""
 
+RIDGE = 1e-6
+"""What holds an unknown where nothing moves, in parts of what moves."""
+
 HALVINGS = 3
 """How often a step that makes it worse is halved before the fit ends."""
 
@@ -310,7 +313,18 @@ def solved(blocks: Sequence[Matched], free: Signal) -> Signal:
     scaled[0, 0] = 1
     scaled[:, 1:] = free
     normal = scaled.T @ products @ scaled
+    found = least_squares(normal, scaled.T @ products[1], np.full(len(normal), RIDGE))
+    return np.asarray(free @ found[1:], np.float64)
+
+
+def least_squares(normal: Signal, wanted: Signal, ridge: Signal) -> Signal:
+    """The solution of normal equations whose unknowns may be of any size, or not be told at all.
+
+    Args:
+        normal: (N, N).
+        wanted: (N,).
+        ridge: what holds each unknown, in parts of what tells it, (N,).
+    """
     size = np.sqrt(np.maximum(np.diag(normal), TINY))
-    ridge = 1e-6 * np.eye(len(size))
-    found = np.linalg.solve(normal / np.outer(size, size) + ridge, scaled.T @ products[1] / size)
-    return np.asarray(free @ (found / size)[1:], np.float64)
+    scaled = normal / np.outer(size, size) + np.diag(ridge)
+    return np.asarray(np.linalg.solve(scaled, wanted / size) / size, np.float64)

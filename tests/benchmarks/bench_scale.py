@@ -138,7 +138,7 @@ def _build(way: str, catalog: Path, scheduler: str) -> Mapping[str, float]:
         if way == LOOP:
             command = (sys.executable, "-m", "tests.benchmarks.plain_loop", str(catalog), work)
         begin = time.monotonic()
-        _run(command, ONE_THREAD)
+        _run(command)
         return {"": time.monotonic() - begin}
 
 
@@ -155,14 +155,14 @@ def _held_to(cores: int | None) -> Iterator[None]:
 
 def _tasks(kind: str, count: int) -> Mapping[str, float]:
     program = (sys.executable, "-m", "tests.benchmarks.empty_tasks", kind, str(count))
-    return {"": float(_run(program, ONE_THREAD).split()[-1])}
+    return {"": float(_run(program).split()[-1])}
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def _run(command: Sequence[str]) -> str:
     return subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | environment,
+        env=os.environ | ONE_THREAD,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
