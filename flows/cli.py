@@ -335,7 +335,7 @@ def degrade(
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="bfloat16 pays on GPUs and on processors with units for it.",
+    help="bfloat16 pays on processors with units for it (AMX).",
 )
 @click.option(
     "--stretch",

@@ -33,7 +33,7 @@ from model.evaluate import (
 from model.fuse import Pair as FusingPair
 from model.fuse import fuse_stream
 from model.metrics_flow import Direction
-from model.network import VideoFusion
+from model.network import VideoFusion, device_at_hand
 from model.places import Place
 from model.releases import open_release
 from model.stores import OpenClip, open_clip
@@ -240,7 +240,8 @@ def fusing(fuser: Method | Path, choices: Choices, *, restore: bool = True) -> F
         CheckpointError: the checkpoint is none.
     """
     if isinstance(fuser, Path):
-        return partial(_by_network, load_checkpoint(fuser), choices, restore=restore)
+        network = load_checkpoint(fuser).to(device_at_hand())
+        return partial(_by_network, network, choices, restore=restore)
     return partial(_by_method, fuser)
 
 

@@ -11,6 +11,7 @@ from flows.process_memory import return_memory_at_once
 from flows.progress import Show, silence
 from model.checkpoint import BUNDLED_WEIGHTS, load_checkpoint
 from model.fuse import Pair, compiled, fuse_stream
+from model.network import device_at_hand
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
@@ -126,7 +127,7 @@ def _fuse(
     paths = {"fused": out}
     if fusing.restored is not None:
         paths |= {band: fusing.restored / f"{band}.mp4" for band in ("infrared", "visible")}
-    network = load_checkpoint(fusing.weights)
+    network = load_checkpoint(fusing.weights).to(device_at_hand())
     made = fuse_stream(
         compiled(network) if fusing.is_compiled else network,
         frames,

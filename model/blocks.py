@@ -13,17 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.attention import (
+    ChannelNorm,
+    CoAttention,
+    CrossAttention,
+    Projection,
+    SelfAttention,
+)
 from model.timeline import Timeline, as_images, as_videos
-from schemas.training import HEAD_CHANNELS
 
 GATE_REDUCTION = 16
 """Channels per hidden channel of a channel gate (MODEL.md section 2.1)."""
 
 RESIDUAL_START = 0.1
 """Residual branches start at a tenth of Kaiming's scale (MODEL.md section 2.1)."""
-
-LEAST_NORM = 1e-12
-"""Below this a channel counts as dark everywhere when attention compares it (MODEL.md 2.1)."""
 
 
 def frame_by_frame(part: Callable[..., Tensor], *sources: Tensor) -> Tensor:
@@ -40,43 +43,6 @@ def frame_by_frame(part: Callable[..., Tensor], *sources: Tensor) -> Tensor:
     return torch.cat([part(*frame) for frame in frames])
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of every pixel."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x` (N, C, H, W) over C."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class Projection(nn.Module):
-    """A 1x1 convolution, then a 3x3 one channel by channel; no bias.
-
-    What comes out is wanted in `parts` (queries, keys, values, gates): each is computed by its own
-    share of the weights, so that it lies in memory by itself.
-    """
-
-    def __init__(self, channels: int, *, parts: int = 1) -> None:
-        super().__init__()
-        wide = parts * channels
-        self.parts = parts
-        self.pointwise = nn.Conv2d(channels, wide, 1, bias=False)
-        self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, C, H, W) -> `parts` times the same."""
-        shares = zip(
-            self.pointwise.weight.chunk(self.parts),
-            self.depthwise.weight.chunk(self.parts),
-            strict=True,
-        )
-        return [
-            functional.conv2d(
-                functional.conv2d(x, pointwise), depthwise, padding=1, groups=x.shape[1]
-            )
-            for pointwise, depthwise in shares
-        ]
-
-
 class GatedFeedForward(nn.Module):
     """Mixes channels; one half of them, through GELU, gates the other."""
 
@@ -90,119 +56,6 @@ class GatedFeedForward(nn.Module):
         gate, value = self.inside(x)
         mixed: Tensor = self.output(functional.gelu(gate) * value)
         return mixed
-
-
-class ChannelAttention(nn.Module):
-    """The part all attention shares: heads of 16 channels, a temperature each, and the way out."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.temperature = nn.Parameter(torch.ones(channels // HEAD_CHANNELS, 1, 1))
-        self.output = nn.Conv2d(channels, channels, 1, bias=False)
-
-    def affinity(self, query: Tensor, key: Tensor) -> Tensor:
-        """How much each channel of `query` resembles each of `key` over the whole frame.
-
-        The cosine of two channels: their product over the frame, divided by both lengths.
-
-        Args:
-            query: (N, C, H, W).
-            key: the same shape.
-
-        Returns:
-            Rows that add up to 1, (N, heads, 16, 16).
-        """
-        queries, keys = _pixels(query), _pixels(key)
-        products = torch.stack(
-            [
-                own.transpose(1, 2) @ other
-                for own, other in zip(
-                    torch.split(queries, HEAD_CHANNELS, -1),
-                    torch.split(keys, HEAD_CHANNELS, -1),
-                    strict=True,
-                )
-            ],
-            dim=1,
-        )
-        lengths = _lengths(queries).unsqueeze(-1) * _lengths(keys).unsqueeze(-2)
-        return torch.softmax(products / lengths * self.temperature, dim=-1)
-
-    def attend(self, affinity: Tensor, value: Tensor) -> Tensor:
-        """Mix the channels of `value` (N, C, H, W) by `affinity` (N, heads, 16, 16).
-
-        Mixing and the way out are both linear in the channels of a pixel: one C x C matrix a frame.
-        """
-        heads = torch.unflatten(self.output.weight.flatten(1), 1, (-1, HEAD_CHANNELS))
-        matrix = torch.einsum("ohi,nhij->nhjo", heads, affinity).flatten(1, 2)  # (N, C, C)
-        mixed = _pixels(value) @ matrix
-        return torch.unflatten(mixed, 1, tuple(value.shape[-2:])).permute(0, 3, 1, 2)
-
-
-def _pixels(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H*W, C)."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _lengths(pixels: Tensor) -> Tensor:
-    """Length of every channel over the frame, (N, H*W, C) -> (N, heads, 16)."""
-    exact = torch.promote_types(pixels.dtype, torch.float32)
-    squares = (pixels * pixels).sum(1, dtype=exact)
-    return torch.unflatten(squares.clamp_min(LEAST_NORM**2).sqrt(), 1, (-1, HEAD_CHANNELS))
-
-
-class SelfAttention(ChannelAttention):
-    """Attention of a frame's channels to one another."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.query_key_value = Projection(channels, parts=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape in and out, (N, C, H, W)."""
-        query, key, value = self.query_key_value(x)
-        return self.attend(self.affinity(query, key), value)
-
-
-class CrossAttention(ChannelAttention):
-    """Attention of one source's channels to those of another."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.query = Projection(channels)
-        self.key_value = Projection(channels, parts=2)
-        self.unused_norm = ChannelNorm(channels).requires_grad_(requires_grad=False)
-        """Two tensors of the official weights that no result depends on (MODEL.md section 2.3)."""
-
-    def forward(self, x: Tensor, *sources: Tensor) -> list[Tensor]:
-        """What `x` finds in each of `sources`; all (N, C, H, W)."""
-        (query,) = self.query(x)
-        found = []
-        for source in sources:
-            key, value = self.key_value(source)
-            found.append(self.attend(self.affinity(query, key), value))
-        return found
-
-
-class CoAttention(ChannelAttention):
-    """Attention to the frame before and the frame after at once.
-
-    Only what both neighbours agree on counts: the two affinities are multiplied. The second softmax
-    is the official code's; the paper writes one over the product of raw affinities (MODEL.md 2.3).
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.query = Projection(channels)
-        self.previous_key_value = Projection(channels, parts=2)
-        self.next_key_value = Projection(channels, parts=2)
-
-    def forward(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """What every frame finds in its two neighbours; all (N, C, H, W)."""
-        (query,) = self.query(x)
-        key_before, value_before = self.previous_key_value(before)
-        key_after, value_after = self.next_key_value(after)
-        agreed = self.affinity(query, key_before) * self.affinity(query, key_after)
-        return self.attend(torch.softmax(agreed, dim=-1), value_before + value_after)
 
 
 class SelfBlock(nn.Module):

@@ -61,8 +61,8 @@ def fuse_stream(
         frames: pairs in time order, all of one size.
         window: frames that the network takes at once, once it has seen as many as it looks ahead.
         restore: whether the restored bands are wanted too.
-        precision: of the arithmetic; bfloat16 differs by about a grey level and pays on devices
-            with units for it (NVIDIA GPUs from 8.0 on, processors with AMX).
+        precision: of the arithmetic; bfloat16 differs by about a grey level and pays on processors
+            with units for it (AMX); on an H200 it took longer (docs/benchmarks.md, On a GPU).
         stretch: of the fused frames; restored ones always keep their range.
 
     Returns:
@@ -169,8 +169,16 @@ def _fused_part(
     like = next(network.parameters())
     infrared = _unit_range([infrared[..., None] for infrared, _ in pairs], like)
     visible = _unit_range([visible for _, visible in pairs], like)
-    with arithmetic(like.device.type, precision):
-        output: FusedVideo = network(infrared, visible, restore=restore, timeline=timeline)
+    try:
+        with arithmetic(like.device.type, precision):
+            output: FusedVideo = network(infrared, visible, restore=restore, timeline=timeline)
+    except torch.OutOfMemoryError as error:
+        height, width = pairs[0][0].shape
+        raise FuseError(
+            f"the GPU's memory does not hold the work on {len(pairs)} pairs of {width} x {height} "
+            "pixels; free it of other programs, or set CUDA_VISIBLE_DEVICES to nothing, so that "
+            "the processor fuses"
+        ) from error
     return output
 
 

@@ -269,6 +269,11 @@ def temporal_reach(recipe: NetworkRecipe) -> int:
     return 2 * len(recipe.blocks) + sum(recipe.co_attention_layers)
 
 
+def device_at_hand() -> torch.device:
+    """The first GPU, or the processor where torch sees none (CUDA_VISIBLE_DEVICES hides them)."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def arithmetic(device: str, precision: Precision) -> AbstractContextManager[object]:
     """Compute with a network in that precision on a type of device; weights stay float32."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")

@@ -291,13 +291,20 @@ def _stepped(run: _Run, state: TrainingState, batch: Batch) -> TrainingState:
     """Do one step and write it down.
 
     Raises:
-        TrainError: the loss or a gradient is no number, on every rank alike; the weights are
-            still those of the step before.
+        TrainError: the loss or a gradient is no number, on every rank alike, or the GPU's memory
+            is too small; the weights are still those of the step before.
     """
     step = state.step + 1
     for group in run.learner.optimizer.param_groups:
         group["lr"] = learning_rate(step, run.recipe)
-    terms, norm = train_step(run.network, run.learner.optimizer, batch, run.recipe)
+    try:
+        terms, norm = train_step(run.network, run.learner.optimizer, batch, run.recipe)
+    except torch.OutOfMemoryError as error:
+        raise TrainError(
+            f"step {step}: the GPU's memory does not hold the work on batch: {run.recipe.batch} "
+            "windows; halve batch and double accumulate, which learns the same, or choose a "
+            "smaller crop or fewer frames"
+        ) from error
     # One copy from the device a step, after all its work is queued.
     numbers = run.means.team.mean(torch.stack([*terms, terms.total, norm])).tolist()
 

@@ -32,9 +32,9 @@ weight are the same 24 bits."""
 KERNEL_REACH_SIGMAS = 5
 """Of a Gaussian, 3 parts in ten million lie further out on either side, which round to nothing."""
 
-BAND_PIXELS = 32
-"""Rows or columns that one product of a blur makes: fewer make calls that are too small, more
-make most of the band matrix zeros."""
+BAND_PIXELS = {"cpu": 32, "cuda": 256}
+"""Rows or columns that one product of a blur makes on a type of device: fewer make calls that are
+too small, more make most of the band matrix zeros."""
 
 
 @lru_cache(maxsize=256)
@@ -153,21 +153,23 @@ def _by_bands(
 
 
 def _band(weights: Sequence[int], like: Tensor) -> Tensor:
-    """What takes BAND_PIXELS and the weights' reach around them to those pixels filtered."""
-    size = BAND_PIXELS + len(weights) - 1
+    """What takes so many pixels and the weights' reach around them to those pixels filtered."""
+    pixels = BAND_PIXELS.get(like.device.type, BAND_PIXELS["cuda"])
+    size = pixels + len(weights) - 1
     # every row is the one above moved on by one, so the rows are one long text cut into pieces
-    text = np.zeros((BAND_PIXELS, size + 1))
+    text = np.zeros((pixels, size + 1))
     text[:, : len(weights)] = weights
-    band = text.ravel()[: BAND_PIXELS * size].reshape(BAND_PIXELS, size)
+    band = text.ravel()[: pixels * size].reshape(pixels, size)
     return torch.from_numpy(band).to(like)
 
 
 def _along_rows(image: Tensor, band: Tensor, rows: int) -> Tensor:
     """The filter along the first axis of (h', T, C, w'), giving `rows`."""
-    reach, flat = band.shape[1] - band.shape[0], image.flatten(1)
+    pixels, reach = band.shape[0], band.shape[1] - band.shape[0]
+    flat = image.flatten(1)
     made = flat.new_empty(rows, flat.shape[1])
-    for start in range(0, rows, BAND_PIXELS):
-        size = min(BAND_PIXELS, rows - start)
+    for start in range(0, rows, pixels):
+        size = min(pixels, rows - start)
         seen = flat[start : start + size + reach]
         torch.mm(band[:size, : size + reach], seen, out=made[start : start + size])
     return made.view(rows, *image.shape[1:])
@@ -175,10 +177,11 @@ def _along_rows(image: Tensor, band: Tensor, rows: int) -> Tensor:
 
 def _along_columns(image: Tensor, band: Tensor, columns: int) -> Tensor:
     """The filter along the last axis of (h, T, C, w'), giving `columns`."""
-    reach, flat = band.shape[1] - band.shape[0], image.flatten(0, 2)
+    pixels, reach = band.shape[0], band.shape[1] - band.shape[0]
+    flat = image.flatten(0, 2)
     made = flat.new_empty(flat.shape[0], columns)
-    for start in range(0, columns, BAND_PIXELS):
-        size = min(BAND_PIXELS, columns - start)
+    for start in range(0, columns, pixels):
+        size = min(pixels, columns - start)
         seen = flat[:, start : start + size + reach]
         torch.mm(seen, band[:size, : size + reach].T, out=made[:, start : start + size])
     return made.view(*image.shape[:3], columns)

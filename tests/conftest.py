@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 PREFECT_HOME = tempfile.TemporaryDirectory(prefix="twinband-prefect-", ignore_cleanup_errors=True)
@@ -50,3 +51,14 @@ def m3svd() -> Path:
             pytest.fail(f"{reason}, or unset TWINBAND_REQUIRE_M3SVD")
         pytest.skip(reason)
     return M3SVD
+
+
+@pytest.fixture(scope="session")
+def gpu() -> torch.device:
+    """A GPU of NVIDIA; the test is skipped without one, or fails if TWINBAND_REQUIRE_GPU is 1."""
+    if not torch.cuda.is_available():
+        reason = "torch sees no GPU here"
+        if os.environ.get("TWINBAND_REQUIRE_GPU") == "1":
+            pytest.fail(f"{reason}, which TWINBAND_REQUIRE_GPU promises")
+        pytest.skip(reason)
+    return torch.device("cuda")

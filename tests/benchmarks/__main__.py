@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from tests.benchmarks import (
     bench_align,
     bench_build,
     bench_calibration,
     bench_degrade,
     bench_fidelity,
+    bench_gpu,
     bench_loader,
     bench_metrics,
     bench_network,
@@ -93,6 +96,10 @@ def network(setting: Setting) -> Section:
     return bench_network.section(bench_network.Effort(rounds=setting.rounds))
 
 
+def gpu(setting: Setting) -> Section:
+    return bench_gpu.section(bench_gpu.Effort(rounds=setting.rounds))
+
+
 def metrics(setting: Setting) -> Section:
     return bench_metrics.section(M3SVD / "val", bench_metrics.Effort(rounds=setting.rounds))
 
@@ -136,9 +143,14 @@ SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "registration-rig": registration_rig,
     "sync": sync,
     "network": network,
+    "gpu": gpu,
     "metrics": metrics,
     "scale": scale,
 }
+
+
+NEEDS_GPU = {"gpu"}
+"""Measured only where torch sees one."""
 
 
 def kept() -> Iterator[Measurement]:
@@ -158,13 +170,17 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.names) - SECTIONS.keys():
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    has_gpu = torch.cuda.is_available()
+    if not has_gpu and (lacking := NEEDS_GPU.intersection(given.names)):
+        parser.error(f"torch sees no GPU here, which {', '.join(sorted(lacking))} needs")
     if not M3SVD.is_dir():
         parser.error(f"{M3SVD} is not there; put the sample of M3SVD beside the repository")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    at_hand = [name for name in SECTIONS if has_gpu or name not in NEEDS_GPU]
     python = ALTERNATIVES_PYTHON if ALTERNATIVES_PYTHON.exists() else None
     with TemporaryDirectory() as temporary:
         setting = Setting(given.folder or Path(temporary), python, given.rounds)
-        for name in () if given.page else given.names or SECTIONS:
+        for name in () if given.page else given.names or at_hand:
             measured = Measurement.of_today(SECTIONS[name](setting), given.rounds)
             measured.save(KEPT / f"{name}.json")
             logger.info("%s", measured.markdown())

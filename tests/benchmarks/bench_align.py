@@ -72,11 +72,13 @@ def section(source: Path, rounds: int) -> Section:
     clips = sorted(path.stem for path in (source / VIDEOS / BANDS[0]).glob("*.mp4"))
     runs = {clip: [measured(source, clip) for _ in range(rounds)] for clip in clips}
     longest = max(runs.values(), key=lambda some: some[0].frames)
-    claim = Claim(
-        f"CPU time over the length of {longest[0].frames} frames of 640x480",
-        Spread(tuple(run.cpu_s / run.lasts_s for run in longest)),
-        "<=",
-        1.0,
+    taken = {
+        "CPU time": Spread(tuple(run.cpu_s / run.lasts_s for run in longest)),
+        "wall time": Spread(tuple(run.wall_s / run.lasts_s for run in longest)),
+    }
+    claims = tuple(
+        Claim(f"{what} over the length of {longest[0].frames} frames of 640x480", spread, "<=", 1.0)
+        for what, spread in taken.items()
     )
     header = ("recording", "frames", "lasts s", "CPU s", "wall s", "decoding alone, CPU s", "")
     rows = tuple(
@@ -93,4 +95,4 @@ def section(source: Path, rounds: int) -> Section:
         "are the same for every length. Wall time is that of the machine as it was; CPU time is "
         "its bound where a core is free."
     )
-    return Section("Aligning", method, (claim,), (Table(header, rows),))
+    return Section("Aligning", method, claims, (Table(header, rows),))

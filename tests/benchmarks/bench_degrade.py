@@ -133,7 +133,7 @@ def _drawn(band: Band, clip: int, name: str, field: str) -> float:
     return StepDraw(draw, f"0/{step.kind}", 1.0, view).scaled(getattr(step, field), name)
 
 
-def _sigmas(clip: int) -> tuple[float, float]:
+def sigmas(clip: int) -> tuple[float, float]:
     """Of the stripes and of the white noise, grey levels."""
     return (
         _drawn("infrared", clip, "stripe-sigma", "stripe_sigma_levels"),
@@ -141,8 +141,13 @@ def _sigmas(clip: int) -> tuple[float, float]:
     )
 
 
+def blur_sigma(clip: int) -> float:
+    """Of the visible frames' blur, pixels."""
+    return _drawn("visible", clip, "sigma", "sigma_px")
+
+
 def _noise(frames: NDArray[np.uint8], rng: np.random.Generator, clip: int) -> NDArray[np.uint8]:
-    stripe_sigma, white_sigma = _sigmas(clip)
+    stripe_sigma, white_sigma = sigmas(clip)
     noisy = rng.standard_normal((PAIRS, CROP, CROP), np.float32)
     noisy *= np.float32(white_sigma)
     noisy += rng.standard_normal((1, 1, CROP), np.float32) * np.float32(stripe_sigma)
@@ -152,7 +157,7 @@ def _noise(frames: NDArray[np.uint8], rng: np.random.Generator, clip: int) -> ND
 
 def _noise_of_whole_frames(frames: NDArray[np.uint8], clip: int) -> NDArray[np.uint8]:
     rows = columns = slice(100, 100 + CROP)
-    stripe_sigma, white_sigma = _sigmas(clip)
+    stripe_sigma, white_sigma = sigmas(clip)
     noisy = frames[:, rows, columns].astype(np.float32)
     stripes = np.random.default_rng([0, clip]).standard_normal(WIDTH, np.float32)
     noisy += stripes[columns] * np.float32(stripe_sigma)
@@ -165,7 +170,7 @@ def _noise_of_whole_frames(frames: NDArray[np.uint8], clip: int) -> NDArray[np.u
 
 
 def _blur(frames: NDArray[np.uint8], clip: int) -> NDArray[np.uint8]:
-    sigma_px = _drawn("visible", clip, "sigma", "sigma_px")
+    sigma_px = blur_sigma(clip)
     halo_px = (round(8 * sigma_px + 1) | 1) // 2  # as OpenCV's kernels for float32: four sigmas
     part, kept = slice(100 - halo_px, 100 + CROP + halo_px), slice(halo_px, halo_px + CROP)
     blurred = np.empty((PAIRS, CROP, CROP, 3), np.float32)

@@ -114,13 +114,14 @@ def section(effort: Effort) -> Section:
     )
 
 
-def networks() -> tuple[VideoFusion, LiteralVideoFusion]:
+def networks(device: str = "cpu") -> tuple[VideoFusion, LiteralVideoFusion]:
     """Both networks with the same weights, none of them special."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         network = VideoFusion().eval()
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
+    network = network.to(device)
     return network, LiteralVideoFusion(official_tensors(network))
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
 
+import torch
 from pydantic import TypeAdapter
 
 from tests.benchmarks.measuring import Spread, significant
@@ -112,11 +113,12 @@ def page(measurements: Sequence[Measurement]) -> str:
 
 
 def machine() -> str:
-    """Processor, memory, system and versions, in words."""
+    """GPU, processor, memory, system and versions, in words."""
     cores, memory = os.cpu_count(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     packages = ", ".join(f"{name} {version(name)}" for name in SHOWN_PACKAGES)
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     return (
-        f"{processor()}, {cores} cores, {memory / 2**30:.0f} GiB of memory, "
+        f"{gpu}{processor()}, {cores} cores, {memory / 2**30:.0f} GiB of memory, "
         f"{platform.system()} {platform.machine()}, Python {sys.version.split()[0]}, {packages}"
     )
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.attention import ChannelNorm, products_by_rows, products_of_heads
 from model.blocks import (
-    ChannelNorm,
     CoBlock,
     CrossBlock,
     Downsample,
@@ -58,6 +58,21 @@ def test_attention_follows_its_formula_one_head_at_a_time() -> None:
     expected = attention.output(torch.cat(heads).view(1, 32, 4, 5))
 
     torch.testing.assert_close(attention(x), expected)
+
+
+@given(
+    seed=st.integers(0, 99),
+    count=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+)
+def test_both_ways_of_comparing_channels_are_equal(
+    seed: int, count: int, heads: int, height: int, width: int
+) -> None:
+    query, key = features(seed, 2, count, 16 * heads, height, width)
+
+    torch.testing.assert_close(products_by_rows(query, key), products_of_heads(query, key))
 
 
 @settings(max_examples=20)

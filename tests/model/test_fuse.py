@@ -157,6 +157,18 @@ def test_no_more_is_read_ahead_than_the_network_looks_and_one_part() -> None:
     assert max(ahead) == temporal_reach(SMALL) + 6 + 1
 
 
+def test_a_gpu_that_is_too_small_is_told_with_the_remedy() -> None:
+    model = network()
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.decode_fused.register_forward_pre_hook(full)
+
+    with pytest.raises(FuseError, match=r"5 pairs of 8 x 8 pixels.*CUDA_VISIBLE_DEVICES"):
+        list(fuse_stream(model, video(5), window=7))
+
+
 def test_a_window_of_no_frame_is_refused_at_once() -> None:
     with pytest.raises(FuseError, match="make it at least 1"):
         fuse_stream(network(), video(3), window=0)

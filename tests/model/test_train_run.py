@@ -125,6 +125,21 @@ def test_bfloat16_trains_where_the_processor_has_units_for_it_and_is_refused_els
             trained(MovingSquares(2), choices, tmp_path / "run")
 
 
+def test_a_gpu_that_is_too_small_is_told_with_the_remedy(tmp_path: Path) -> None:
+    network = initial_network(recipe())
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network.decode_fused.register_full_backward_hook(full)
+    material = Material(MovingSquares(3), first=FirstWeights(network, "a" * 64))
+
+    with pytest.raises(TrainError, match=r"step 1: .* batch: 2 windows; halve batch"):
+        train(material, recipe(), tmp_path / "run")
+
+    assert not (tmp_path / "run" / WEIGHTS_NAME).exists()
+
+
 def test_a_network_that_is_no_number_names_the_step_and_its_windows(tmp_path: Path) -> None:
     network = initial_network(recipe())
     with torch.no_grad():
