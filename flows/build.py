@@ -1,7 +1,7 @@
 """The build: every recording of a catalog becomes sealed clips, or is rejected with its reason."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from pipeline.shard_parts import (
     run_find_parts,
     run_seal_parts,
 )
+from pipeline.video_files import frames_announced
 from pipeline.workspace import Workspace
 from schemas.base import Slug, StrictModel
 from schemas.catalog import RecordingPlan
@@ -43,7 +44,7 @@ from schemas.errors import (
     VideoError,
     WorkspaceError,
 )
-from schemas.facts import LeftOut, Rejection, ShardFacts, Stage
+from schemas.facts import LeftOut, RawFile, Rejection, ShardFacts, Stage
 
 UNUSABLE = (VideoError, IngestError, SyncError, RegisterError, DegradeError, ShardError)
 """Errors that speak of one recording; any other stops the build."""
@@ -118,6 +119,8 @@ def build_dataset(
                 report(len(outcomes), len(plans), plan.recording.id)
         pending = [p.recording.id for p in plans if p.recording.id not in outcomes]
         if pending:
+            if workers > 1 or scheduler is not None:
+                pending = longest_first([p for p in plans if p.recording.id in pending], raw)
             with prefect_server(server):
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
                 is_split = held.is_shared and raw is None and (workers > 1 or scheduler is not None)
@@ -127,6 +130,23 @@ def build_dataset(
                     report(len(outcomes), len(plans), made.recording)
         damaged = workspace.set_aside_stores()
     return _summary([outcomes[plan.recording.id] for plan in plans], set(pending), damaged)
+
+
+def longest_first(plans: Sequence[RecordingPlan], raw: Mapping[str, RawFile] | None) -> list[str]:
+    """The order in which several processes take recordings: else one may work on alone at the end.
+
+    Args:
+        plans: of recordings.
+        raw: the files at a catalog's address, ordered by their bytes; None: they lie here.
+    """
+
+    def length(plan: RecordingPlan) -> int:
+        path = plan.recording.infrared
+        if raw is None:
+            return frames_announced(plan.data_root / path, plan.recording.layouts.infrared)
+        return raw[path].size_bytes if path in raw else 0
+
+    return [plan.recording.id for plan in sorted(plans, key=length, reverse=True)]
 
 
 @contextmanager
@@ -190,11 +210,12 @@ def build_recordings(
         catalog_path: the catalog.
         work: where the workspace is.
         build: token of its lease.
-        recordings: by their names.
+        recordings: by their names, in the order in which they are begun.
         is_split: whether long recordings are measured and written by several workers at once,
             which have to see the recordings and one staging folder.
     """
-    plans = [p for p in load_catalog(catalog_path).plans() if p.recording.id in set(recordings)]
+    known = {plan.recording.id: plan for plan in load_catalog(catalog_path).plans()}
+    plans = [known[name] for name in recordings]
     workspace = workspace_at(work, build)
     waiting = build_recording.map(plans, unmapped(workspace), is_split=unmapped(is_split))
     plan_of = dict(zip(waiting, plans, strict=True))

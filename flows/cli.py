@@ -106,7 +106,10 @@ def build(catalog: Path, work: Path | str, workers: int, scheduler: str | None) 
 
     prepare_environment()
     from flows.server import own_server
+    from flows.workers import start_importing
 
+    if workers > 1 and scheduler is None:
+        start_importing()
     with own_server() as server:  # meanwhile the rest is imported, which takes as long
         from flows.build import build_dataset
         from flows.progress import progress

@@ -124,6 +124,10 @@ def watch(
     from flows.environment import prepare_environment
 
     prepare_environment()
+    from flows.workers import start_importing
+
+    if workers > 1:
+        start_importing()
     from flows.watch import Watch, Watcher, watch_folder
 
     stop = threading.Event()

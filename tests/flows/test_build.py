@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.build import longest_first
 from schemas.catalog import Camera
+from schemas.facts import RawFile
 from schemas.recipe import Recipe
 from tests.flows.conftest import Built
 from tests.flows.rig import (
@@ -25,6 +27,7 @@ from tests.flows.rig import (
     write_catalog,
 )
 from tests.pipeline.studio import tree
+from tests.pipeline.test_ingest import make_plan
 
 SERVER_ENDS_S = 30.0
 """A server ends within seconds of its build, even on a busy machine."""
@@ -205,3 +208,16 @@ def test_a_recording_ten_times_as_long_takes_no_more_memory(tmp_path: Path, serv
         assert answer.document["built"] == 1, answer.printed + answer.complaints
         peaks_kib.append(answer.peak_kib)
     assert peaks_kib[1] <= MEMORY_RATIO * peaks_kib[0], peaks_kib
+
+
+def test_several_processes_begin_with_the_longest_recordings(tmp_path: Path) -> None:
+    frames = {"brief": 2, "longest": 9, "middling": 5}
+    for name, count in frames.items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number}.png").touch()
+    plans = [make_plan(tmp_path, id=name, infrared=name) for name in frames]
+    stored = {name: RawFile(size_bytes=count, e_tag="") for name, count in frames.items()}
+
+    assert longest_first(plans, None) == ["longest", "middling", "brief"]
+    assert longest_first(plans, stored) == ["longest", "middling", "brief"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.video_files import probe, read_frames, read_frames_at
+from pipeline.video_files import frames_announced, probe, read_frames, read_frames_at
 from tests.pipeline.recorders import (
     FRAMES,
     HEIGHT,
@@ -39,6 +39,28 @@ def test_every_format_gives_its_counts_back_at_their_instants(
     np.testing.assert_array_equal(frames, counts)
     np.testing.assert_array_equal(part, counts[5:8])
     np.testing.assert_array_equal(single, counts[[9, 2]])
+
+
+COUNTED = {name: one for name, one in RECORDERS.items() if not name.startswith(("ros", "mcap"))}
+
+
+@pytest.mark.parametrize("recorder", COUNTED.values(), ids=COUNTED.keys())
+def test_the_frames_announced_are_about_those_there_are(tmp_path: Path, recorder: Recorder) -> None:
+    recorded = recorder(tmp_path, infrared_counts())
+
+    announced = frames_announced(recorded.path, recorded.layout)
+
+    assert FRAMES <= announced <= 2 * FRAMES  # the frames of one of them come at varying times
+
+
+def test_a_bag_announces_frames_by_its_bytes_and_what_is_not_there_none(tmp_path: Path) -> None:
+    bag = tmp_path / "bag"
+    bag.mkdir()
+    (bag / "metadata.yaml").touch()
+    (bag / "bag_0.db3").write_bytes(bytes(7 * 640 * 480))
+
+    assert frames_announced(bag) == 7
+    assert frames_announced(tmp_path / "none.mkv") == 0
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "tiff"])
