@@ -45,6 +45,9 @@ recipe:
       - {kind: jpeg-compression, quality: [20, 60]}
 ```
 
+From Python, `pipeline.degrade.degrade_batch` degrades blocks of clips, on a CPU or a GPU, to the
+same pixels as a build, the loader and `twinband degrade`.
+
 The simulated rig's street, at strengths 0.2 to 1:
 [infrared](pictures/degradations-infrared.jpg), [visible](pictures/degradations-visible.jpg).
 """

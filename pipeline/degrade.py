@@ -219,6 +219,41 @@ def degrade_block(
     return frames
 
 
+def degrade_batch(
+    frames: Tensor,
+    chain: Sequence[Degradation],
+    draws: Sequence[DegradationDraw],
+    *,
+    indices: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+) -> Tensor:
+    """Blocks of one size out of several clips, each as `degrade_block` degrades it by itself.
+
+    Args:
+        frames: clean frames, uint8, shape (B, T, C, h, w), on a CPU or a GPU.
+        chain: the same for all.
+        draws: of each block.
+        indices: of each block's frames inside its clip.
+        windows: where each block lies inside its frame.
+
+    Returns:
+        uint8, shape (B, T, C, h, w).
+
+    Raises:
+        ValueError: blocks, draws, indices and windows differ in number, or a block is none.
+    """
+    if not len(frames) == len(draws) == len(indices) == len(windows) > 0:
+        raise ValueError(
+            f"{len(frames)} blocks, {len(draws)} draws, {len(indices)} rows of indices and "
+            f"{len(windows)} windows: as many of each are needed"
+        )
+    made = [
+        degrade_block(block, chain, draw, indices=own, window=window)
+        for block, draw, own, window in zip(frames, draws, indices, windows, strict=True)
+    ]
+    return torch.stack(made)
+
+
 def _drawn(
     chain: Sequence[Degradation], draw: DegradationDraw, view: View | None = None
 ) -> list[tuple[Degradation, StepDraw]]:

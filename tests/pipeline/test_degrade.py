@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.degrade import degrade_block, reach, read_for_crop
+from pipeline.degrade import degrade_batch, degrade_block, reach, read_for_crop
 from pipeline.degrade_blur import _by_bands, _by_opencv, gaussian_weights
 from pipeline.degrade_draws import (
     DegradationDraw,
@@ -148,6 +148,34 @@ def test_threads_layout_and_mixed_precision_move_nothing(threads: int) -> None:
         torch.set_float32_matmul_precision(before[1])
 
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_blocks_of_a_batch_are_degraded_as_by_themselves(channels: int) -> None:
+    draws = [replace(INFRARED, clip=f"harbour-{clip}") for clip in (0, 1, 0)]
+    indices = [range(3), range(5, 8), (0, 4, 9)]
+    windows = [Window(0, 0, 90, 99), Window(31, 12, 90, 99), Window(31, 12, 50, 70)]
+    batch = torch.unflatten(photograph(9, channels, 16, 24), 0, (3, 3))
+
+    made = degrade_batch(batch, BLUR_THEN_NOISE_THEN_BLUR, draws, indices=indices, windows=windows)
+
+    assert made.shape == batch.shape
+    for number, block in enumerate(batch):
+        alone = degrade_block(
+            block,
+            BLUR_THEN_NOISE_THEN_BLUR,
+            draws[number],
+            indices=indices[number],
+            window=windows[number],
+        )
+        assert torch.equal(made[number], alone)
+
+
+def test_a_batch_of_which_something_is_missing_is_refused() -> None:
+    batch, windows = torch.unflatten(photograph(4, 1, 8, 8), 0, (2, 2)), [Window(0, 0, 8, 8)] * 2
+
+    with pytest.raises(ValueError, match="2 blocks, 1 draws, 2 rows of indices and 2 windows"):
+        degrade_batch(batch, (), [INFRARED], indices=[(0, 1)] * 2, windows=windows)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
