@@ -13,6 +13,7 @@ from flows.cli_evaluate import evaluate
 from flows.cli_model import model
 from flows.cli_sessions import add, init, show, watch
 from flows.cli_train import ablate, train
+from flows.process_memory import collect_seldom
 
 Band = Literal["infrared", "visible"]
 
@@ -24,6 +25,7 @@ PRESET_NAMES = ["m3svd", "m3svd-release", "night", "weather", "handheld", "radio
 @click.version_option(package_name="twinband")
 def main() -> None:
     """Turn infrared and visible recordings into versioned, paired clips, and train on them."""
+    collect_seldom()
 
 
 for subcommand in (ablate, add, align, calibrate, evaluate, init, model, show, train, watch):

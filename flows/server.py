@@ -35,7 +35,15 @@ def starting_server() -> Iterator[Callable[[], str]]:
     with (
         TemporaryFile("w+") as complaints,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.server_process"],
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                (
+                    "from flows.process_memory import collect_seldom; collect_seldom(); "
+                    "from flows.server_process import serve; serve()"
+                ),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,

@@ -37,7 +37,3 @@ def _announce(server: uvicorn.Server, port: int) -> None:
 def _stop_with_input() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    serve()

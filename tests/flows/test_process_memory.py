@@ -1,4 +1,4 @@
-"""Freed memory stays with a process that dask started; counted in page faults."""
+"""Freed memory stays with a process that dask started, and Python looks for it seldom."""
 
 import os
 import subprocess
@@ -34,3 +34,17 @@ def faults(before: str) -> int:
 def test_memory_that_dask_would_have_returned_is_used_again() -> None:
     assert faults("") > 50 * PAGES
     assert faults(KEEP) < 5 * PAGES
+
+
+def test_a_process_that_collects_seldom_looks_through_nothing_at_its_end() -> None:
+    program = """
+import atexit, gc
+from flows.process_memory import collect_seldom
+atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 1000))
+collect_seldom()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout.split() == ["50000", "True"]
