@@ -52,6 +52,10 @@ UNUSABLE = (VideoError, IngestError, SyncError, RegisterError, DegradeError, Sha
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """System errors of a disk without room; they seldom name the file."""
 
+MOST_ORDERED = 1000
+"""Recordings whose lengths are looked up, in some 10 ms each. Among more of them, one that is begun
+last is a small part of the whole."""
+
 Step = Callable[[RecordingPlan, Workspace], StrictModel]
 
 JOURNEY: tuple[tuple[Stage, Step], ...] = (
@@ -119,8 +123,9 @@ def build_dataset(
                 report(len(outcomes), len(plans), plan.recording.id)
         pending = [p.recording.id for p in plans if p.recording.id not in outcomes]
         if pending:
-            if workers > 1 or scheduler is not None:
-                pending = longest_first([p for p in plans if p.recording.id in pending], raw)
+            if (workers > 1 or scheduler is not None) and len(pending) <= MOST_ORDERED:
+                left = set(pending)
+                pending = longest_first([p for p in plans if p.recording.id in left], raw)
             with prefect_server(server):
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
                 is_split = held.is_shared and raw is None and (workers > 1 or scheduler is not None)
