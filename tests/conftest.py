@@ -42,14 +42,19 @@ def pytest_unconfigure() -> None:
     PREFECT_HOME.cleanup()
 
 
+def _lack(reason: str, promise: str) -> None:
+    """Skip the test for that reason, or fail it where the variable `promise` is 1."""
+    if os.environ.get(promise) == "1":
+        pytest.fail(f"{reason}, or unset {promise}")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def m3svd() -> Path:
     """The sample of M3SVD beside the repository; read only."""
     if not M3SVD.is_dir():
         reason = f"{M3SVD} is not there; put the sample of M3SVD beside the repository"
-        if os.environ.get("TWINBAND_REQUIRE_M3SVD") == "1":
-            pytest.fail(f"{reason}, or unset TWINBAND_REQUIRE_M3SVD")
-        pytest.skip(reason)
+        _lack(reason, "TWINBAND_REQUIRE_M3SVD")
     return M3SVD
 
 
@@ -57,8 +62,5 @@ def m3svd() -> Path:
 def gpu() -> torch.device:
     """A GPU of NVIDIA; the test is skipped without one, or fails if TWINBAND_REQUIRE_GPU is 1."""
     if not torch.cuda.is_available():
-        reason = "torch sees no GPU here"
-        if os.environ.get("TWINBAND_REQUIRE_GPU") == "1":
-            pytest.fail(f"{reason}, which TWINBAND_REQUIRE_GPU promises")
-        pytest.skip(reason)
+        _lack("torch sees no GPU here; run this where there is one", "TWINBAND_REQUIRE_GPU")
     return torch.device("cuda")
