@@ -10,7 +10,11 @@ from urllib.parse import urlsplit
 
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect_dask.task_runners import DaskTaskRunner
 
@@ -35,8 +39,10 @@ def prefect_server(starting: Callable[[], str] | None = None) -> Iterator[None]:
             return
         address = server()
         os.environ["PREFECT_API_URL"] = address  # dask's processes inherit it
+        # nobody looks for signs of life there, and to end them holds each flow up to a second
+        settings = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         try:
-            with temporary_settings({PREFECT_API_URL: address}):
+            with temporary_settings(settings):
                 yield
         finally:
             del os.environ["PREFECT_API_URL"]

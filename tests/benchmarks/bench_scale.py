@@ -39,8 +39,8 @@ class Effort:
 
     rounds: int = 3
     """Of one core against two."""
-    sample_rounds: int = 3
-    """Of a loop against builds."""
+    sample_rounds: int = 5
+    """Of a loop against builds, which are closer to each other than a machine to itself."""
     times: int = 2
     """So often every recording of the sample is there, when processes are compared."""
     tasks: int = 100_000
