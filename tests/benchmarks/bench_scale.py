@@ -56,17 +56,13 @@ def section(source: Path, effort: Effort) -> Section:
         source: M3SVD.
         effort: how much.
     """
-    with TemporaryDirectory() as folder, cluster(Path(folder), workers=1, **ONE_THREAD) as dask:
+    with TemporaryDirectory() as folder:
         sample, many = (
             _catalog(source, Path(folder) / str(times), times) for times in (1, effort.times)
         )
-        small, large = (
-            alternating({way: partial(_build, way, catalog, dask.address) for way in ways}, rounds)
-            for catalog, ways, rounds in (
-                (sample, (LOOP, BUILD, DASK), effort.sample_rounds),
-                (many, (ONE, TWO), effort.rounds),
-            )
-        )
+        with cluster(Path(folder), workers=1, **ONE_THREAD) as dask:
+            small = _seconds((LOOP, BUILD, DASK), sample, effort.sample_rounds, dask.address)
+        large = _seconds((ONE, TWO), many, effort.rounds)
     overhead = {
         way: Spread(tuple(100 * (ratio - 1) for ratio in small[way].over(small[LOOP]).values))
         for way in (BUILD, DASK)
@@ -113,6 +109,13 @@ def section(source: Path, effort: Effort) -> Section:
             ),
         ),
     )
+
+
+def _seconds(
+    ways: Sequence[str], catalog: Path, rounds: int, scheduler: str = ""
+) -> Mapping[str, Spread]:
+    """What each way takes to build a catalog."""
+    return alternating({way: partial(_build, way, catalog, scheduler) for way in ways}, rounds)
 
 
 def _catalog(source: Path, folder: Path, times: int) -> Path:
