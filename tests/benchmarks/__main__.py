@@ -105,7 +105,7 @@ def metrics(setting: Setting) -> Section:
 
 
 def scale(setting: Setting) -> Section:
-    effort = bench_scale.Effort(rounds=setting.rounds, sample_rounds=2 * setting.rounds - 1)
+    effort = bench_scale.Effort(rounds=setting.rounds, sample_rounds=setting.rounds + 2)
     return bench_scale.section(M3SVD, effort)
 
 

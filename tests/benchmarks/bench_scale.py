@@ -83,13 +83,15 @@ def section(source: Path, effort: Effort) -> Section:
         method=(
             "M3SVD's sample built whole, each time into an empty workspace: wall time of the "
             "command from its start to its end, imports, Prefect's server and local workers "
-            "included. The plain loop imports and calls the stages alone. The cluster is a dask "
-            "scheduler with one worker that stand ready, as on other hosts. One thread a process: "
-            "otherwise a single process encodes on several cores (docs/scale.md tells what a "
-            "second one is worth then). Even so it keeps a quarter of a second core busy, as zarr "
-            "encodes beside what decodes; a process and all that belongs to it is therefore held "
-            "to one core where it is compared with two on two. Empty tasks: what a scheduler with "
-            "two workers takes for tasks without pixels, and Prefect on it with its server."
+            "included. The plain loop imports and calls the stages alone, and is compared in two "
+            "rounds more, for builds are closer to it than a machine to itself. The cluster is a "
+            "dask scheduler with one worker that stand ready, as on other hosts. One thread a "
+            "process: otherwise a single process encodes on several cores (docs/scale.md tells "
+            "what a second one is worth then). Even so it keeps a quarter of a second core busy, "
+            "as zarr encodes beside what decodes; a process and all that belongs to it is "
+            "therefore held to one core where it is compared with two on two. Empty tasks: what a "
+            "scheduler with two workers takes for tasks without pixels, and Prefect on it with "
+            "its server."
         ),
         claims=(
             Claim("a second core and worker: rate", large[ONE].over(large[TWO]), ">=", 1.7),

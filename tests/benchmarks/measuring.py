@@ -32,9 +32,9 @@ class Spread:
 
 def significant(value: float) -> str:
     """Three digits, without an exponent."""
-    if value < 1e-3:
+    if abs(value) < 1e-3:
         return "<0.001"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def alternating(
