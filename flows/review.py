@@ -339,6 +339,6 @@ def _serve(desk: Desk, port: int, announce: Callable[[str], None]) -> None:
         app = make_app(desk, door)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         listener.listen()
-        announce(door.address())
         with suppress(KeyboardInterrupt):
+            announce(door.address())
             server.run(sockets=[listener])

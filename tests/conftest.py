@@ -23,12 +23,14 @@ M3SVD = Path(__file__).parents[2] / "shared" / "M3SVD"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let every worker begin with modules that take long, so that none ends alone with one.
 
-    pytest-xdist gives each worker an equal stretch of the list, of whose end others may steal.
+    pytest-xdist gives each worker an equal stretch of the list, of whose end others may steal. A
+    module stays whole there: what its tests share is made once.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    long = [item for item in items if item.get_closest_marker("slow") is not None]
-    short = [item for item in items if item.get_closest_marker("slow") is None]
-    modules = list(dict.fromkeys(item.path for item in long))
+    slow = (item.path for item in items if item.get_closest_marker("slow") is not None)
+    modules = list(dict.fromkeys(slow))
+    long = [item for item in items if item.path in modules]
+    short = [item for item in items if item.path not in modules]
     share = len(items) // workers
     items.clear()
     for worker in range(workers):

@@ -167,7 +167,7 @@ SHORTER = {
     "make demo": "true",  # tests/test_journey.py and CI have these two
     "make test": "true",
     "twinband simulate simulated ": "true ",  # six recordings; one was filmed beforehand
-    "twinband review ": "timeout --preserve-status -s INT 8 twinband review ",
+    "twinband review ": "until_served twinband review ",
     "--steps 20": "--steps 2",
     "--method all": "--method average",
     "twinband ablate v0.1.0 ": "true ",  # tests/flows/test_ablate.py has it
@@ -179,12 +179,22 @@ SHORTER = {
 """What is done for a line of README.md that would take minutes, wait for a reader, or needs what
 the reader is told to have first."""
 
+UNTIL_SERVED = """\
+until_served() {
+    set -m  # else what goes on behind would not hear the signal
+    "$@" 2> served.txt &
+    until grep http served.txt; do kill -0 $!; sleep 0.2; done
+    kill -INT $!
+    wait $!
+}"""
+"""A reader who looks at a page and presses Ctrl-C."""
+
 FUSED_FRAMES = 4
 
 
 def readme_script() -> str:
     """README.md's commands, then its programs, which go on from one another."""
-    commands, program = ["set -euxo pipefail"], []
+    commands, program = ["set -euxo pipefail", UNTIL_SERVED], []
     for block in blocks(ROOT / "README.md"):
         if block.kind == "":
             text = block.text

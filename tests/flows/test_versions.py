@@ -11,11 +11,20 @@ from pipeline.hub import read_release
 from pipeline.publish_verify import verify_release
 from pipeline.workspace import Workspace
 from schemas.release import SPLITS
-from tests.benchmarks.many_clips import HEIGHT, PAIRS, build_clips, write_catalog
+from tests.benchmarks.many_clips import (
+    HEIGHT,
+    NO_PREVIEWS,
+    PAIRS,
+    build_clips,
+    write_catalog,
+)
 from tests.flows.rig import COMMAND, Answer, running
 
 RECORDINGS, CLIPS = 30, 10
-OTHER_BLUR = "{degrade: {visible: [{kind: gaussian-blur, sigma_px: [1.5, 2.0]}]}}"
+OTHER_BLUR = (
+    "{publish: {preview_pairs: 0}, "
+    "degrade: {visible: [{kind: gaussian-blur, sigma_px: [1.5, 2.0]}]}}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +32,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release of 300 clips, and one of the same recordings under another recipe."""
     folder = tmp_path_factory.mktemp("crowd")
     workspace = Workspace(folder / "work")
-    for version, recipe in (("v1.0.0", "{}"), ("v1.1.0", OTHER_BLUR)):
+    for version, recipe in (("v1.0.0", NO_PREVIEWS), ("v1.1.0", OTHER_BLUR)):
         catalog = write_catalog(folder, RECORDINGS, recipe=recipe)
         build_clips(catalog, workspace, clips=CLIPS)
         release_dataset(catalog, version, workspace.root)
