@@ -175,7 +175,7 @@ def _run_views(
         registered = np.asarray(after if maps is None else resample(after, maps), np.uint8)
     stretched = cv2.resize(before, grid[2:], interpolation=cv2.INTER_AREA)
     return Views(
-        infrared=undistorted_levels(infrared, plan.rig.infrared, ingest.infrared.tone),
+        infrared=undistorted_levels([infrared], plan.rig.infrared, ingest.infrared.tone)[0],
         as_recorded=np.asarray(stretched, np.uint8),
         registered=registered,
         time_s=float(signals["infrared_times_s"][shown]),

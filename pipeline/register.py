@@ -169,11 +169,8 @@ def _run_reader(
             layout=plan.recording.layouts.visible,
         )
         return views_of(
-            [
-                undistorted_levels(frame, plan.rig.infrared, ingest.infrared.tone)
-                for frame in infrared
-            ],
-            [undistorted_levels(frame, plan.rig.visible, None) for frame in visible],
+            undistorted_levels(infrared, plan.rig.infrared, ingest.infrared.tone),
+            undistorted_levels(visible, plan.rig.visible, None),
         )
 
     return read
@@ -198,13 +195,15 @@ def _run_proposer(plan: RecordingPlan, matcher: Matcher) -> Propose:
     return propose
 
 
-def undistorted_levels(frame: Frame, camera: Camera, tone: ToneMapping | None) -> NDArray[np.uint8]:
-    """A frame in grey levels or RGB, freed of the lens."""
+def undistorted_levels(
+    frames: Sequence[Frame], camera: Camera, tone: ToneMapping | None
+) -> list[NDArray[np.uint8]]:
+    """Frames in grey levels or RGB, freed of the lens."""
     maps = infrared_maps(camera, full_frame(camera))
-    straight = frame if maps is None else resample(frame, maps)
+    straight = [frame if maps is None else resample(frame, maps) for frame in frames]
     if tone is not None:
-        return tone_mapped(np.asarray(straight, np.uint16), tone)
-    return np.asarray(straight, np.uint8)
+        return [tone_mapped(np.asarray(frame, np.uint16), tone) for frame in straight]
+    return [np.asarray(frame, np.uint8) for frame in straight]
 
 
 def _run_common_view(plan: RecordingPlan, homographies: Sequence[Matrix3x3]) -> Crop:

@@ -126,4 +126,4 @@ def _run_frames(
         layout=getattr(plan.recording.layouts, band),
     )
     tone = _streams(facts)[band].tone
-    return [undistorted_levels(frame, camera, tone) for frame in frames]
+    return undistorted_levels(frames, camera, tone)
