@@ -34,6 +34,7 @@ from pipeline.timestamp_files import read_timestamps
 from pipeline.video_encoding import write_video
 from pipeline.video_streams import (
     decoded,
+    frames_of_stamps,
     opened,
     presentation_times,
     sought,
@@ -302,7 +303,7 @@ def _frames_from(path: Path, start: int) -> Iterator[av.VideoFrame]:
     """The frames from index `start` on, by a seek where the file allows an exact one."""
     if start:
         with opened(path) as (container, stream):
-            times = stamps(container, stream)
+            times, _ = stamps(container, stream)
             if start >= len(times):
                 return
             frames = sought(path, container, stream, times[start])
@@ -320,8 +321,9 @@ def read_frames_at(
 ) -> list[Frame]:
     """The frames of those indices, in the order asked for.
 
-    Seeks to the keyframe before each and decodes from there, so that few frames of a long video
-    cost little; where a seek cannot be exact it reads from the beginning.
+    Seeks to the keyframe before each, unless it comes by it on its way, and decodes from there, so
+    that few frames of a long video cost little; where a seek cannot be exact it reads from the
+    beginning.
 
     Raises:
         VideoError: the file is damaged or has no such frame.
@@ -355,12 +357,12 @@ def _sought_frames(
     found: dict[int, Frame] = {}
     convert = VideoReformatter()
     with opened(path) as (container, stream):
-        times = stamps(container, stream)
+        times, keys = stamps(container, stream)
         _check_indices(path, indices, len(times))
-        for index in sorted(set(indices)):
-            frame = next(sought(path, container, stream, times[index]), None)
-            if frame is not None and frame.pts == times[index]:
-                found[index] = _of_camera(path, _pixels(path, frame, band, convert), band, layout)
+        index_of = {times[index]: index for index in sorted(set(indices))}
+        for stamp, frame in frames_of_stamps(path, container, stream, list(index_of), keys):
+            pixels = _pixels(path, frame, band, convert)
+            found[index_of[stamp]] = _of_camera(path, pixels, band, layout)
     return found
 
 

@@ -1,7 +1,8 @@
 """The first video stream of a file: opened, timed, sought and decoded by PyAV."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
@@ -119,13 +120,44 @@ def _unbroken(path: Path, packets: "Iterator[av.Packet[Stream]]") -> "Iterator[a
         yield packet
 
 
-def stamps(container: Container, stream: Stream) -> list[int]:
-    """Presentation times of the frames shown, in the stream's own unit, increasing."""
-    return sorted(
-        packet.pts
+def stamps(container: Container, stream: Stream) -> tuple[list[int], list[int]]:
+    """Presentation times, increasing, in the stream's unit: of all frames shown; of keyframes."""
+    packets = [
+        (packet.pts, packet.is_keyframe)
         for packet in container.demux(stream)
         if packet.size and packet.pts is not None and not packet.is_discard
-    )
+    ]
+    return sorted(pts for pts, _ in packets), sorted(pts for pts, is_key in packets if is_key)
+
+
+def frames_of_stamps(
+    path: Path,
+    container: Container,
+    stream: Stream,
+    wanted: Sequence[int],
+    keys: Sequence[int],
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames of those times that can be found exactly, each stretch decoded once.
+
+    Args:
+        path: of the file.
+        container: opened.
+        stream: its video.
+        wanted: presentation times, increasing.
+        keys: those of keyframes, increasing.
+    """
+    frames: Iterator[av.VideoFrame] = iter(())
+    reached: int | None = None
+    for stamp in wanted:
+        before = bisect_right(keys, stamp)
+        if reached is None or not before or keys[before - 1] > reached:
+            frames = sought(path, container, stream, stamp)
+        frame = next((one for one in frames if one.pts is not None and one.pts >= stamp), None)
+        if frame is not None and frame.pts == stamp:
+            reached = stamp
+            yield stamp, frame
+        else:
+            reached = None
 
 
 def sought(path: Path, container: Container, stream: Stream, stamp: int) -> Iterator[av.VideoFrame]:

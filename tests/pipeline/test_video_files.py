@@ -186,6 +186,32 @@ def test_single_frames_are_those_of_the_whole_reading(tmp_path: Path, indices: l
             np.testing.assert_array_equal(frame, whole[index])
 
 
+@pytest.mark.parametrize(
+    "structure",
+    [
+        pytest.param("keyint=8:min-keyint=8:scenecut=0:bframes=3", id="groups of eight"),
+        pytest.param("keyint=8:open-gop=1:scenecut=0:bframes=3", id="open groups"),
+        pytest.param("keyint=10:intra-refresh=1:bframes=0", id="no keyframe but the first"),
+        pytest.param("keyint=1", id="keyframes alone"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_frames_of_one_group_are_found_on_one_way(
+    tmp_path: Path, structure: str, suffix: str
+) -> None:
+    write_video(tmp_path / "a.mp4", colors(40), fps=30, codec="h264")
+    path = tmp_path / f"b.{suffix}"
+    ffmpeg("-i", tmp_path / "a.mp4", "-c:v", "libx264", "-x264-params", structure, path)
+    whole = read(path)
+    rng = np.random.default_rng(0)
+
+    for count in (2, 5, 17, 40):
+        indices = rng.permutation(len(whole))[:count].tolist()
+        found = read_frames_at(path, "visible", indices)
+
+        np.testing.assert_array_equal(found, whole[indices])
+
+
 def test_a_stretch_is_that_of_the_whole_reading(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", colors(40), fps=30, codec="h264")
     write_uneven(tmp_path / "a.mkv", counts(), UNEVEN_MS)
