@@ -9,8 +9,9 @@ from flows.progress import Show, silence
 from pipeline.ingest import run_ingest
 from pipeline.register import run_register
 from pipeline.sync import run_sync
-from pipeline.video_files import Band, probe
+from pipeline.video_files import probe
 from pipeline.workspace import Workspace
+from schemas.base import Band
 from schemas.catalog import Camera, CatalogFile, Recording, RecordingPlan, Rig
 from schemas.errors import CatalogError, TwinbandError
 from schemas.facts import Alignment, RegisterFacts, SyncFacts

@@ -12,14 +12,12 @@ from pipeline.calibrate import run_calibrate
 from pipeline.calibrate_catalog import with_lens
 from pipeline.calibrate_picture import draw
 from pipeline.image_files import write_image, written_whole
-from pipeline.video_files import Band
 from pipeline.workspace import Workspace, save
+from schemas.base import BANDS, Band
 from schemas.catalog import CatalogFile, Lens, Rig
 from schemas.errors import CalibrateError
 from schemas.facts import CalibrationFacts, CameraCalibration, Checkerboard
 from schemas.yaml_files import load_yaml
-
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 NO_FOOTAGE = (".csv", ".json", ".txt", ".yaml", ".md")
 """Endings of what people keep beside footage under the same name."""

@@ -240,7 +240,7 @@ def publish(
 def report(version: str | None, work: Path | str, out: Path | None) -> Answer:
     """Write pages about VERSION (the newest if none is named): open index.html in a browser."""
     from flows.progress import progress
-    from flows.release import report_release
+    from flows.report import report_release
 
     with progress("looking at clips") as show:
         page, told = report_release(version, work, out, show)

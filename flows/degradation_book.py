@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.degrade import degrade_block
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.pictures import Panel, SheetRow, contact_sheet
 from pipeline.simulate_filming import film
 from pipeline.simulate_truth import takes_of
+from schemas.base import Band
 from schemas.degradations import Degradation, Step
 from schemas.simulation import SimulationSettings
 

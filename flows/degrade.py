@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from flows.progress import Show, silence
 from pipeline.degrade import degrade_block, reach
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.degrade_fit import InfraredFit, VisibleFit, fit_infrared, fit_visible
 from pipeline.durable import make_folder, new_folder
 from pipeline.image_files import numbered_frames, write_image
 from pipeline.video_encoding import write_video
 from pipeline.video_files import probe, read_frames
+from schemas.base import Band
 from schemas.degradations import Degradation
 from schemas.errors import DegradeError
 from schemas.recipe import DegradeRecipe

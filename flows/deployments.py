@@ -21,7 +21,8 @@ from prefect.types.entrypoint import EntrypointType
 from flows.build import build_dataset
 from flows.progress import silence
 from flows.publish import plan_publishing, publish_release
-from flows.release import next_version, release_dataset, report_release
+from flows.release import next_version, release_dataset
+from flows.report import report_release
 from schemas.base import is_object_address
 from schemas.errors import PublishError, WorkspaceError
 

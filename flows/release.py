@@ -1,8 +1,7 @@
-"""Releases of a build: frozen, compared, looked at; and what none of them needs, cleared out."""
+"""Releases of a build: frozen, compared; and what none of them needs, cleared out."""
 
 from pathlib import Path
 
-from flows.progress import Show
 from model.places import is_address
 from pipeline.garbage import find_debris, run_delete, run_find_garbage
 from pipeline.hub import read_release
@@ -11,7 +10,6 @@ from pipeline.object_workspace import OUTCOMES, opened_workspace
 from pipeline.outcomes import current_outcome
 from pipeline.publish import run_release
 from pipeline.publish_diff import diff_releases
-from pipeline.report import run_report
 from pipeline.workspace import Workspace
 from schemas.catalog_reading import load_catalog
 from schemas.errors import ReleaseError, WorkspaceError
@@ -89,32 +87,6 @@ def release_folder(release: str, root: Path) -> Path:
         f"{release} is neither a release in {root} nor a folder with a {MANIFEST_NAME}; "
         "check --work, or run twinband release first"
     )
-
-
-def report_release(
-    version: str | None, work: Path | str, out: Path | None, report: Show
-) -> tuple[Path, Release]:
-    """Write the pages of a release; returns the first of them, and the release.
-
-    Args:
-        version: of the release; None: the newest.
-        work: the workspace; looks at clips are kept there.
-        out: the folder to write; None: beside the releases, which has to be on this machine.
-        report: told of every clip.
-
-    Raises:
-        ReleaseError: there is no such release, `out` holds something else, or is not named.
-        StoreError: a clip is missing or damaged.
-    """
-    if out is None and isinstance(work, str):
-        raise ReleaseError(
-            f"pages are opened in a browser: name a folder for them with --out, "
-            f"since {work} is none of this machine"
-        )
-    with opened_workspace(work, "facts/*", "looks/*", MANIFESTS) as workspace:
-        written = run_report(version, workspace, out, report)
-        workspace.keep()
-        return written
 
 
 def release_place(release: str, work: Path | str) -> Path | str:

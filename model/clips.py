@@ -17,12 +17,11 @@ from model.releases import open_release
 from model.shards import OpenShards
 from model.stores import OpenClip, open_clip, read_frames, store_fault
 from pipeline.degrade import degrade_block, frames_for_window, reach, read_for_crop
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
+from schemas.base import BANDS, Band
 from schemas.catalog import Split
 from schemas.errors import StoreError, TrainError
 from schemas.release import ReleaseClip
-
-BANDS: tuple[Band, ...] = ("infrared", "visible")
 
 MAX_OPEN_CLIPS = 512
 """Clips whose metadata a worker keeps, so that its memory does not grow with the release: twice

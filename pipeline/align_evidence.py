@@ -13,9 +13,9 @@ from pipeline.register_residuals import Residuals, kept_residuals
 from pipeline.sync import kept_evidence, motion_of
 from pipeline.sync_clock import ClockFit, Evidence, estimate_clock
 from pipeline.sync_motion import usual_period_s
-from pipeline.video_files import Band, Frame, read_frames_at
+from pipeline.video_files import Frame, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays
-from schemas.base import Matrix3x3
+from schemas.base import Band, Matrix3x3
 from schemas.catalog import RecordingPlan
 from schemas.errors import SyncError, WorkspaceError
 from schemas.facts import Alignment, IngestFacts, RegisterFacts, SyncFacts

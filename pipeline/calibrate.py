@@ -11,7 +11,8 @@ from pipeline.calibrate_corners import find_corners, luma
 from pipeline.calibrate_doubts import doubts_about_lens, doubts_about_views, too_few_views
 from pipeline.calibrate_fit import Fit, View, fit_without_outliers, spread_views
 from pipeline.image_files import IMAGE_SUFFIXES
-from pipeline.video_files import Band, Frame, probe, read_frames, read_image
+from pipeline.video_files import Frame, probe, read_frames, read_image
+from schemas.base import Band
 from schemas.catalog import Camera, Lens
 from schemas.errors import CalibrateError
 from schemas.facts import BoardView, CameraCalibration, Checkerboard

@@ -3,7 +3,7 @@
 from ruamel.yaml.error import YAMLError
 
 from pipeline.catalog_text import number, plain, with_member
-from pipeline.video_files import Band
+from schemas.base import Band
 from schemas.catalog import CatalogFile, Lens
 from schemas.errors import CatalogError
 from schemas.yaml_files import parse

@@ -5,14 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.base import canonical_json
+from schemas.base import Band, canonical_json
 
 MAX_PIXELS_A_SIDE = 1 << 16
 MAX_FRAMES = 1 << 31
@@ -35,8 +34,6 @@ NORMALS_A_HASH = 8
 
 NORMAL_UNIT = 1 << 12
 """A normal draw is one of 65,536 quantiles (at most 4.3 sigma) in steps of 1/4096 sigma."""
-
-Band = Literal["infrared", "visible"]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline.catalog_text import plain, says, with_item
-from pipeline.degrade_draws import Band
 from pipeline.image_files import FRAME_NAME, written_whole
 from pipeline.importers import contents_of, slug_of, yaml_text
 from pipeline.video_files import VIDEO_SUFFIXES, StreamProbe, probe
+from schemas.base import Band
 from schemas.catalog import Catalog, CatalogFile, Rig, Session
 from schemas.catalog_reading import catalog_problems, load_catalog
 from schemas.errors import CatalogError, VideoError

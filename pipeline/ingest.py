@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from pipeline.ingest_measure import Signals, measure, torn_frames
 from pipeline.ingest_parts import (
-    BANDS,
     LEAST_FRAMES,
     FrameRange,
     MeasuredRange,
@@ -17,7 +16,6 @@ from pipeline.ingest_parts import (
 )
 from pipeline.tone import tone_curves, tone_shares
 from pipeline.video_files import (
-    Band,
     StreamProbe,
     content_hash,
     read_frames,
@@ -25,7 +23,7 @@ from pipeline.video_files import (
     read_timestamps,
 )
 from pipeline.workspace import Workspace, has_arrays, load, save, save_arrays
-from schemas.base import fingerprint
+from schemas.base import BANDS, Band, fingerprint
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
 from schemas.errors import IngestError, VideoError
 from schemas.facts import IngestFacts, StreamFacts, ToneMapping

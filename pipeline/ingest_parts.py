@@ -15,9 +15,9 @@ from pydantic import Field
 
 from pipeline.ingest_measure import Signals, common_since, measure
 from pipeline.tone import tone_shares
-from pipeline.video_files import Band, StreamProbe, probe, read_frames
+from pipeline.video_files import StreamProbe, probe, read_frames
 from pipeline.workspace import Workspace, load_arrays, save_arrays
-from schemas.base import StrictModel, fingerprint
+from schemas.base import Band, StrictModel, fingerprint
 from schemas.catalog import RecordingPlan
 
 LEAST_FRAMES = 3_200
@@ -29,7 +29,6 @@ MOST_PARTS = 16
 SUMMED = ("histogram",)
 """Signals that parts add up; all others but pictures stand one behind the other."""
 
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 PICTURES = ("first_alive", "last_alive")
 

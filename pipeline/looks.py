@@ -16,7 +16,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pipeline.clip_stores import open_clip, read_pairs
-from pipeline.degrade_draws import Band
 from pipeline.durable import new_folder
 from pipeline.overlays import overlay
 from pipeline.pictures import jpeg, scaled
@@ -24,9 +23,10 @@ from pipeline.quality import flicker
 from pipeline.register_estimate import views_of
 from pipeline.register_residuals import MIN_BLOCKS, residuals_of
 from pipeline.register_search import checked, judges_of
-from pipeline.shard_blocks import BANDS, degraded, looked_back_at
+from pipeline.shard_blocks import degraded, looked_back_at
 from pipeline.video_encoding import open_video
 from pipeline.workspace import Workspace, load, save
+from schemas.base import BANDS, Band
 from schemas.errors import StoreError
 from schemas.report import LOOK_VERSION, BandLook, ClipLook
 from schemas.store import SHARD_PAIRS, ClipAttributes

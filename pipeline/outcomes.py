@@ -6,7 +6,7 @@ from pipeline.clip_seals import is_sealed
 from pipeline.ingest import hash_files, ingest_fingerprint
 from pipeline.object_raw import known_hashes
 from pipeline.register import register_fingerprint
-from pipeline.shard import shard_fingerprint
+from pipeline.shard_clips import shard_fingerprint
 from pipeline.sync import sync_fingerprint
 from pipeline.workspace import Workspace, load, save
 from schemas.catalog import RecordingPlan

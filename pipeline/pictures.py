@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pipeline.degrade import degrade_block
-from pipeline.degrade_draws import Band, DegradationDraw, Window
 from pipeline.overlays import overlay
-from schemas.degradations import Degradation
+from schemas.base import BANDS
 from schemas.store import ClipAttributes
 
 PANEL_WIDTH_PX = 320
@@ -73,19 +71,12 @@ def with_degraded(
         attributes: of the clip.
         pair: which pair of the clip it is.
     """
-    chains: tuple[tuple[Band, Sequence[Degradation]], ...] = (
-        ("infrared", attributes.degrade.infrared),
-        ("visible", attributes.degrade.visible),
-    )
-    whole = Window(0, 0, attributes.height, attributes.width)
     made = dict(frames)
-    for band, chain in chains:
-        if f"{band}_degraded" in made:
-            continue
-        block = torch.from_numpy(np.atleast_3d(made[band]).copy()).permute(2, 0, 1)  # (C, H, W)
-        draw = DegradationDraw(attributes.seed, attributes.clip, band)
-        (degraded,) = degrade_block(block[None], chain, draw, indices=[pair], window=whole)
-        made[f"{band}_degraded"] = degraded.permute(1, 2, 0).numpy().squeeze()
+    for band in BANDS:
+        if f"{band}_degraded" not in made:
+            # Torch takes a second to import, for frames that most clips have.
+            degrade = import_module("pipeline.degrade_frames")
+            made[f"{band}_degraded"] = degrade.degraded_frame(made[band], band, attributes, pair)
     return made
 
 

@@ -22,7 +22,7 @@ from pipeline.publish_diff import diff_lines, diff_releases
 from pipeline.publish_levels import statistics_of
 from pipeline.publish_previews import picture_path, run_previews
 from pipeline.register import STAGE_VERSION as REGISTER_VERSION
-from pipeline.shard import STAGE_VERSION as SHARD_VERSION
+from pipeline.shard_clips import STAGE_VERSION as SHARD_VERSION
 from pipeline.split import split_of
 from pipeline.sync import STAGE_VERSION as SYNC_VERSION
 from pipeline.workspace import Workspace, save

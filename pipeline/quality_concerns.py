@@ -6,11 +6,10 @@ from itertools import combinations, product
 
 import numpy as np
 
+from schemas.base import BANDS
 from schemas.facts import ClipQuality
 from schemas.release import ReleaseClip
 from schemas.report import BandLook, ClipLook, Concern, ConcernKind
-
-BANDS = ("infrared", "visible")
 
 ALIKE_BITS = 10
 """Of 64 that the hashes of two pictures differ in: unrelated ones differ in 32 and deviate by 4

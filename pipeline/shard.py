@@ -10,16 +10,9 @@ from numpy.typing import NDArray
 from pipeline.clip_seals import read_manifest, verify_clip
 from pipeline.clip_stores import ClipWriter, open_clip, read_pairs
 from pipeline.clips import cut_clips
-from pipeline.degrade_draws import Band
 from pipeline.geometry import Resampling, infrared_maps, visible_maps
 from pipeline.quality import QualitySums, with_block
-from pipeline.shard_blocks import (
-    BANDS,
-    Frames,
-    aligned,
-    blocks_of,
-    frames_at,
-)
+from pipeline.shard_blocks import Frames, aligned, blocks_of, frames_at
 from pipeline.shard_clips import (
     Measured,
     PairList,
@@ -27,12 +20,13 @@ from pipeline.shard_clips import (
     clip_attributes,
     clip_facts,
     seen_by_both,
+    shard_fingerprint,
     source_facts,
     too_short,
 )
 from pipeline.video_files import content_hash, probe, read_frames
 from pipeline.workspace import Workspace, load, load_arrays, save
-from schemas.base import Matrix3x3, canonical_json, fingerprint
+from schemas.base import BANDS, Band, Matrix3x3
 from schemas.catalog import RecordingPlan
 from schemas.errors import ShardError, WorkspaceError
 from schemas.facts import (
@@ -44,31 +38,6 @@ from schemas.facts import (
     SyncFacts,
 )
 from schemas.store import SHARD_PAIRS, ClipAttributes, SourceFacts
-
-STAGE_VERSION = 5
-"""Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
-mapping, the geometry, the degradations, or the store's writer."""
-
-
-def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
-    """What the clips of a recording depend on, beyond what `upstream` stands for.
-
-    Names and paths belong to it because they go into the stores' attributes: equal fingerprints
-    mean equal bytes.
-    """
-    recording, recipe = plan.recording, plan.recipe
-    paths = {field: path for field, path in recording.files() if "." not in field}
-    named = [plan.session, recording.id, recording.site, recording.tags, paths]
-    return fingerprint(
-        STAGE_VERSION,
-        upstream,
-        canonical_json(named),
-        plan.rig,
-        recipe.seed,
-        recipe.degrade,
-        recipe.shard,
-        *recording.leave_out,
-    )
 
 
 def run_shard(plan: RecordingPlan, workspace: Workspace) -> ShardFacts:

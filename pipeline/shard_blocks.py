@@ -9,13 +9,12 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from pipeline.degrade import degrade_block, reach
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.geometry import Resampling, resample
 from pipeline.tone import levels_of
+from schemas.base import BANDS, Band
 from schemas.errors import ShardError
 from schemas.store import CHUNK_PAIRS, CLIP_STORE, SHARD_PAIRS, ClipAttributes
-
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 Frames = Iterator[NDArray[Any]]
 """Frames of one stream, (H, W) or (H, W, 3), in the order of the pairs."""

@@ -1,4 +1,4 @@
-"""What is known of a clip before it is written, and what is noted of it afterwards."""
+"""What is known of clips before they are written, and what is noted of them afterwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pipeline.clips import stretch_of
 from pipeline.geometry import valid_mask
 from pipeline.quality import QualitySums, clip_quality
-from pipeline.shard_blocks import BANDS
-from schemas.base import fingerprint
+from schemas.base import BANDS, canonical_json, fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.facts import (
     ClipFacts,
@@ -23,6 +22,31 @@ from schemas.facts import (
     ToneMapping,
 )
 from schemas.store import ClipAttributes, SourceFacts
+
+STAGE_VERSION = 5
+"""Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
+mapping, the geometry, the degradations, or the store's writer."""
+
+
+def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
+    """What the clips of a recording depend on, beyond what `upstream` stands for.
+
+    Names and paths belong to it because they go into the stores' attributes: equal fingerprints
+    mean equal bytes.
+    """
+    recording, recipe = plan.recording, plan.recipe
+    paths = {field: path for field, path in recording.files() if "." not in field}
+    named = [plan.session, recording.id, recording.site, recording.tags, paths]
+    return fingerprint(
+        STAGE_VERSION,
+        upstream,
+        canonical_json(named),
+        plan.rig,
+        recipe.seed,
+        recipe.degrade,
+        recipe.shard,
+        *recording.leave_out,
+    )
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from pipeline.degrade import reach
 from pipeline.degrade_draws import DegradationDraw
 from pipeline.quality import PairFigures, QualitySums, figures_of, with_figures
 from pipeline.shard import ClipPlan, run_cut, run_note, run_open
-from pipeline.shard_blocks import BANDS, blocks_of
+from pipeline.shard_blocks import blocks_of
 from pipeline.shard_clips import array_names, seen_by_both
 from pipeline.workspace import Workspace, load
-from schemas.base import Slug, StrictModel
+from schemas.base import BANDS, Slug, StrictModel
 from schemas.catalog import RecordingPlan
 from schemas.errors import WorkspaceError
 from schemas.facts import IngestFacts, ShardFacts

@@ -24,16 +24,16 @@ from pipeline.simulate_truth import (
 )
 from pipeline.video_files import write_video
 from pipeline.workspace import load, save
+from schemas.base import BANDS, Band
 from schemas.catalog import CatalogFile, Dataset, Recording, Rig, Session, SplitRule, Timestamps
 from schemas.errors import SimulateError
-from schemas.simulation import Band, SimulatedRecording, SimulationSettings
+from schemas.simulation import SimulatedRecording, SimulationSettings
 
 SETTINGS_NAME = "simulation.json"
 TRUTH_NAME = "truth.json"
 CATALOG_NAME = "catalog.yaml"
 CALIBRATION_NAME = "calibration"
 VIDEO_NAMES: dict[Band, str] = {"infrared": "infrared.mkv", "visible": "visible.mp4"}
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 VIDEO_CODECS: dict[Band, Literal["h264", "ffv1"]] = {"infrared": "ffv1", "visible": "h264"}
 Commented = TypeVar("Commented", CommentedMap, CommentedSeq)
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.simulate_figures import Nearness
 from pipeline.simulate_scene import Scene
-from schemas.base import Matrix3x3
+from schemas.base import Band, Matrix3x3
 from schemas.catalog import Lens
-from schemas.simulation import Band, SimulatedCamera
+from schemas.simulation import SimulatedCamera
 
 Matrix = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from pipeline.simulate_cameras import (
 )
 from pipeline.simulate_figures import Nearness
 from pipeline.simulate_scene import build_scene, generator
+from schemas.base import Band
 from schemas.errors import SimulateError
 from schemas.simulation import (
-    Band,
     CalibrationBoard,
     CalibrationTruth,
     FrameFaults,

@@ -15,7 +15,8 @@ from pipeline.register_estimate import estimate_homography
 from pipeline.sync_fit import Clock
 from pipeline.sync_motion import Signal
 from pipeline.sync_views import View
-from pipeline.video_files import Band, read_frames_at
+from pipeline.video_files import read_frames_at
+from schemas.base import Band
 from schemas.catalog import RecordingPlan
 from schemas.errors import RegisterError
 from schemas.facts import IngestFacts, StreamFacts

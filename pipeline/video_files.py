@@ -41,11 +41,11 @@ from pipeline.video_streams import (
     stamps,
     upright,
 )
+from schemas.base import Band
 from schemas.errors import VideoError
 from schemas.layouts import RawLayout, StreamLayout
 
 __all__ = [
-    "Band",
     "Frame",
     "StreamProbe",
     "content_hash",
@@ -58,7 +58,6 @@ __all__ = [
     "write_video",
 ]
 
-Band = Literal["infrared", "visible"]
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mxf", ".nut", ".ts", ".webm")
 """How a folder's videos are told from what lies beside them; a file that is named may have any."""

@@ -3,12 +3,17 @@
 import hashlib
 import json
 import re
-from typing import Annotated, TypeGuard
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 FINGERPRINT_LENGTH = 32
 """Hexadecimal digits kept of a sha256: 128 bits, so that no two results meet by chance."""
+
+Band = Literal["infrared", "visible"]
+"""Of a camera and all that comes from it."""
+
+BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 Slug = Annotated[
     str,

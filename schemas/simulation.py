@@ -6,11 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Matrix3x3, Slug, StrictModel
+from schemas.base import Band, Matrix3x3, Slug, StrictModel
 from schemas.catalog import Camera, Lens, Split
 from schemas.recipe import Range
-
-Band = Literal["infrared", "visible"]
 
 SceneTag = Literal["day", "night", "occlusion", "disguise", "low-light", "overexposure"]
 """The tags of M3SVD; each changes what the simulated scene holds or how it is lit."""

@@ -1,6 +1,8 @@
 """The floor plan: who may import whom, and what stands where (docs/adr/0001)."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,9 @@ AT_THE_EDGE = {
 ROOMS = STAGES | PURE | AT_THE_EDGE
 """The first words of the modules of pipeline/ (docs/adr/0004)."""
 
+HEAVY = {"torch", "kornia", "matplotlib", "prefect", "distributed", "datasets"}
+"""Libraries that take from half a second to seconds to import."""
+
 BANNED_NAMES = ("utils", "helpers", "common", "manager")
 
 MAX_LINES = 400
@@ -124,6 +129,20 @@ def test_imports_stand_at_the_top(path: Path) -> None:
         return
 
     assert imports(path) == imports(path, nested=False)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["flows.release", "flows.publish", "pipeline.publish_verify", "pipeline.importers_session"],
+)
+def test_commands_that_degrade_and_draw_nothing_do_not_wait_for_torch(module: str) -> None:
+    program = f"import sys, {module}; print(sorted({HEAVY} & sys.modules.keys()))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
 
 
 def test_degrade_imports_schemas_alone() -> None:

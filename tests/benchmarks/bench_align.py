@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.video_files import Band, probe, read_frames
+from pipeline.video_files import probe, read_frames
+from schemas.base import BANDS
 from tests.benchmarks.measuring import Spread, significant
 from tests.benchmarks.tables import Claim, Section, Table
 
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 VIDEOS = Path("Video", "test")
 COMMAND = Path(sys.executable).parent / "twinband"
 

@@ -14,7 +14,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from pipeline.importers import slug_of
 from pipeline.video_files import probe
-from schemas.base import Matrix3x3
+from schemas.base import BANDS, Matrix3x3
 from schemas.catalog import (
     Camera,
     CatalogFile,
@@ -36,7 +36,6 @@ CLIP = "0111_1716"
 
 DECODE_ALONE, ENCODE_ALONE = "decode alone", "encode alone"
 
-BANDS = ("infrared", "visible")
 
 GIGABYTE = 1e9
 

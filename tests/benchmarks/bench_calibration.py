@@ -17,10 +17,10 @@ from pipeline.calibrate_fit import View, board_points
 from pipeline.simulate_board import film_board
 from pipeline.simulate_truth import calibration_takes, calibration_truth
 from pipeline.video_files import Frame
+from schemas.base import BANDS, Band
 from schemas.catalog import Lens
 from schemas.facts import Checkerboard
 from schemas.simulation import (
-    Band,
     CalibrationBoard,
     SimulatedCamera,
     SimulationSettings,
@@ -33,7 +33,6 @@ from tests.pipeline.board_views import bent_px
 
 FILMED = CalibrationBoard(frames_per_pose=1)
 BOARD = Checkerboard(columns=FILMED.columns, rows=FILMED.rows)
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 LENSES: dict[str, tuple[float, dict[str, float]]] = {
     "usual": (1.0, {}),

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.degrade import degrade_block, reach, read_for_crop
-from pipeline.degrade_draws import Band, DegradationDraw, StepDraw, View, Window
+from pipeline.degrade_draws import DegradationDraw, StepDraw, View, Window
+from schemas.base import Band
 from schemas.degradations import Degradation
 from schemas.recipe import DegradeRecipe
 from tests.benchmarks.measuring import Spread, alternating, calls_per_cpu_s

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flows.degrade import FIT_FRAMES, fit_degradation
 from pipeline.degrade import degrade_block
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.degrade_fit import (
     InfraredFit,
     VisibleFit,
@@ -22,6 +22,7 @@ from pipeline.degrade_fit import (
 )
 from pipeline.importers import LAYOUTS
 from pipeline.video_files import read_frames
+from schemas.base import Band
 from schemas.degradations import Degradation
 from schemas.recipe import DegradeRecipe
 from tests.benchmarks.measuring import Spread

@@ -13,7 +13,8 @@ from torch import Tensor
 from model.network import FusedVideo
 from model.train_step import initial_network, train_step
 from pipeline.degrade import degrade_block, reach, read_for_crop
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
+from schemas.base import Band
 from schemas.recipe import DegradeRecipe
 from schemas.training import Precision, TrainingRecipe
 from tests.benchmarks.bench_degrade import CLIPS, CROP, HEIGHT, PAIRS, WIDTH, blur_sigma, sigmas

@@ -33,12 +33,12 @@ from pipeline.simulate_cameras import Take, homography_between
 from pipeline.simulate_filming import film
 from pipeline.simulate_truth import calibration_takes, calibration_truth, takes_of
 from pipeline.tone import tone_mapped
+from schemas.base import BANDS, Band
 from schemas.catalog import Camera, Lens
 from schemas.errors import RegisterError
 from schemas.facts import Checkerboard, ToneMapping
 from schemas.recipe import IngestRecipe, RegisterRecipe
 from schemas.simulation import (
-    Band,
     CalibrationBoard,
     SimulatedRecording,
     SimulatedSession,
@@ -46,8 +46,6 @@ from schemas.simulation import (
 )
 from tests.benchmarks.measuring import Spread
 from tests.benchmarks.tables import Claim, Section, Table
-
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 FILMED = CalibrationBoard(frames_per_pose=1)
 BOARD = Checkerboard(columns=FILMED.columns, rows=FILMED.rows)

@@ -30,8 +30,9 @@ from pipeline.sync_fit import Clock
 from pipeline.sync_motion import Motion, Signal
 from pipeline.sync_resting import run_resting_view
 from pipeline.sync_views import View
-from pipeline.video_files import Band, Frame, probe, read_frames_at
+from pipeline.video_files import Frame, probe, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays
+from schemas.base import Band
 from schemas.catalog import RecordingPlan, Timestamps
 from schemas.catalog_reading import load_catalog
 from schemas.errors import SyncError

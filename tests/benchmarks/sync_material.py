@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.simulate_cameras import rig_rotation
-from pipeline.video_files import Band, Frame, probe, read_frames
+from pipeline.video_files import Frame, probe, read_frames
+from schemas.base import Band
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
 from schemas.recipe import Recipe
 from schemas.simulation import (

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.image_files import write_image
 from pipeline.video_files import write_video
+from schemas.base import BANDS
 from tests.benchmarks import (
     bench_build,
     bench_calibration,
@@ -74,7 +75,7 @@ def test_the_loaders_are_measured(footage: Footage) -> None:
 @pytest.mark.slow
 def test_the_build_is_measured(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    for band in bench_build.BANDS:
+    for band in BANDS:
         folder = tmp_path / bench_build.VIDEOS / band
         folder.mkdir(parents=True)
         small = rng.integers(0, 256, (FRAMES, 6, 8), np.uint8)

@@ -9,7 +9,8 @@ from flows.calibrate import calibrate_rig, calibration_lines, footage_in
 from pipeline.calibrate_picture import WIDTH_PX
 from pipeline.simulate_board import film_board
 from pipeline.simulate_truth import calibration_takes, calibration_truth
-from pipeline.video_files import Band, read_image, write_video
+from pipeline.video_files import read_image, write_video
+from schemas.base import Band
 from schemas.catalog_reading import load_catalog
 from schemas.errors import CalibrateError
 from schemas.facts import CameraCalibration, Checkerboard

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pipeline.clip_seals import array_hashes
 from pipeline.clip_stores import ClipWriter
 from pipeline.degrade import degrade_block
-from pipeline.degrade_draws import Band, DegradationDraw, Window
+from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.workspace import Workspace, save
-from schemas.base import fingerprint
+from schemas.base import Band, fingerprint
 from schemas.catalog import Dataset, Split, SplitRule
 from schemas.degradations import (
     Degradation,

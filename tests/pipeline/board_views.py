@@ -12,9 +12,10 @@ from pipeline.geometry import distorted, undistorted
 from pipeline.simulate_board import board_corners, film_board, place, seen_pixels
 from pipeline.simulate_cameras import Take, rotation_of, rows_of
 from pipeline.simulate_truth import calibration_takes, calibration_truth
+from schemas.base import Band
 from schemas.catalog import Lens
 from schemas.facts import Checkerboard
-from schemas.simulation import Band, BoardPose, CalibrationBoard, SimulationSettings
+from schemas.simulation import BoardPose, CalibrationBoard, SimulationSettings
 
 RIG = SimulationSettings()
 FILMED = CalibrationBoard(frames_per_pose=1)

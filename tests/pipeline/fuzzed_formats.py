@@ -18,7 +18,8 @@ import cv2
 
 from pipeline.ingest_measure import measure
 from pipeline.tone import tone_shares
-from pipeline.video_files import Band, probe, read_frames, read_frames_at, read_timestamps
+from pipeline.video_files import probe, read_frames, read_frames_at, read_timestamps
+from schemas.base import Band
 from schemas.errors import TwinbandError
 from schemas.recipe import IngestRecipe
 from tests.pipeline.recorders import (

@@ -11,10 +11,10 @@ from pipeline.calibrate_fit import View
 from pipeline.geometry import distorted
 from pipeline.simulate_board import board_corners, film_board, place
 from pipeline.video_files import write_image, write_video
+from schemas.base import BANDS, Band
 from schemas.catalog import Camera, Lens
 from schemas.errors import CalibrateError
 from schemas.facts import CameraCalibration
-from schemas.simulation import Band
 from tests.pipeline.board_views import (
     BOARD,
     FILMED,
@@ -27,8 +27,6 @@ from tests.pipeline.board_views import (
     take_of,
     tilted_everywhere,
 )
-
-BANDS: list[Band] = ["infrared", "visible"]
 
 
 def calibrated(views: list[View], band: Band = "infrared") -> CameraCalibration:

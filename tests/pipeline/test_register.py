@@ -19,8 +19,9 @@ from pipeline.register_estimate import (
     views_of,
 )
 from pipeline.register_fit import described, refine, scaling
-from pipeline.video_files import Band, read_frames_at
+from pipeline.video_files import read_frames_at
 from pipeline.workspace import Workspace, load, save, save_arrays
+from schemas.base import BANDS
 from schemas.catalog import Camera, Recording, RecordingPlan, Rig
 from schemas.errors import RegisterError, WorkspaceError
 from schemas.facts import IngestFacts, RegisterFacts, StreamFacts, SyncFacts
@@ -29,7 +30,6 @@ from schemas.recipe import Recipe, RegisterRecipe
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
-BANDS: tuple[Band, ...] = ("infrared", "visible")
 CLIP = "0117_1605.mp4"
 """Of M3SVD."""
 

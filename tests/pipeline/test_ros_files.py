@@ -12,7 +12,8 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
-from pipeline.video_files import Band, probe, read_frames
+from pipeline.video_files import probe, read_frames
+from schemas.base import Band
 from schemas.errors import VideoError
 from schemas.layouts import StreamLayout
 from tests.pipeline.recorders import (

@@ -17,7 +17,8 @@ from pipeline.clip_stores import open_clip
 from pipeline.degrade import degrade_block
 from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.ingest import run_ingest
-from pipeline.shard import run_shard, shard_fingerprint
+from pipeline.shard import run_shard
+from pipeline.shard_clips import shard_fingerprint
 from pipeline.sync import run_sync
 from pipeline.tone import levels_of
 from pipeline.video_files import read_frames, write_image, write_video

@@ -9,10 +9,10 @@ import pytest
 from pipeline.simulate import catalog_of, catalog_text, run_simulate
 from pipeline.video_files import read_frames, read_timestamps
 from pipeline.workspace import load
+from schemas.base import BANDS
 from schemas.catalog_reading import load_catalog
 from schemas.errors import SimulateError
 from schemas.simulation import (
-    Band,
     CalibrationBoard,
     CalibrationTruth,
     FrameFaults,
@@ -21,8 +21,6 @@ from schemas.simulation import (
     SimulationSettings,
     small_simulation,
 )
-
-BANDS: tuple[Band, Band] = ("infrared", "visible")
 
 FAULTY = SimulatedRecording(
     id="faulty",

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pipeline.simulate_board import board_corners, film_board, place, seen_pixels
 from pipeline.simulate_cameras import Take
 from pipeline.simulate_truth import calibration_takes, calibration_truth
-from schemas.simulation import Band, CalibrationBoard, CalibrationTruth, SimulationSettings
+from schemas.base import Band
+from schemas.simulation import CalibrationBoard, CalibrationTruth, SimulationSettings
 
 RIG = SimulationSettings()
 BOARD = CalibrationBoard(poses=6, frames_per_pose=1)

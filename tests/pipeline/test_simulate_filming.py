@@ -22,14 +22,9 @@ from pipeline.simulate_filming import COUNTS_AT_0_C, COUNTS_PER_LEVEL, LEVELS_PE
 from pipeline.simulate_scene import Scene
 from pipeline.simulate_street import Layer
 from pipeline.simulate_truth import takes_of
+from schemas.base import Band
 from schemas.recipe import Range
-from schemas.simulation import (
-    Band,
-    SceneTag,
-    SimulatedRecording,
-    SimulationSettings,
-    small_simulation,
-)
+from schemas.simulation import SceneTag, SimulatedRecording, SimulationSettings, small_simulation
 
 FARTHEST: Nearness = (0.0, 0.0, 0.0)
 DOTS = np.array([(u, v) for u in (-0.36, -0.18, 0.0, 0.18, 0.36) for v in (-0.27, 0.0, 0.27)])

@@ -8,15 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.simulate_truth import Schedule, recording_truth, schedule_frames
+from schemas.base import Band
 from schemas.errors import SimulateError
 from schemas.recipe import Range
-from schemas.simulation import (
-    Band,
-    FrameFaults,
-    RecordingTruth,
-    SimulatedRecording,
-    SimulationSettings,
-)
+from schemas.simulation import FrameFaults, RecordingTruth, SimulatedRecording, SimulationSettings
 
 RIG = SimulationSettings()
 

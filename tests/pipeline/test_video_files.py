@@ -16,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.video_files import (
-    Band,
     Frame,
     content_hash,
     probe,
@@ -26,6 +25,7 @@ from pipeline.video_files import (
     write_image,
     write_video,
 )
+from schemas.base import Band
 from schemas.errors import VideoError
 
 Stream = NDArray[Any]

@@ -8,7 +8,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from pipeline.video_files import Band, probe, read_frames, write_video
+from pipeline.video_files import probe, read_frames, write_video
+from schemas.base import Band
 from tests.pipeline.recorders import (
     FRAMES,
     HEIGHT,
