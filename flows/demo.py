@@ -18,8 +18,8 @@ from model.clips import ClipWindows
 from model.train import WEIGHTS_NAME
 from model.train_step import initial_network
 from model.train_validation import validated
-from pipeline.clip_stores import open_clip, read_pairs
-from pipeline.pictures import clip_row, contact_sheet, with_degraded
+from pipeline.clip_stores import open_clip
+from pipeline.pictures import clip_row, contact_sheet, run_read_pair
 from pipeline.simulate import run_simulate
 from pipeline.video_files import read_frames_at, write_image
 from schemas.base import StrictModel
@@ -43,7 +43,6 @@ FUSED_PAIRS = 10
 """Pairs of each shown clip that are fused: a third of a second of video."""
 
 SHOWN_CLIPS = 3
-SHOWN_ARRAYS = ("infrared", "visible", "infrared_degraded", "visible_degraded")
 
 STEPS = 7
 
@@ -154,12 +153,7 @@ def _sheet(work: Path, shown: dict[str, str], videos: list[Path]) -> NDArray[np.
     for (clip, store), video in zip(shown.items(), videos, strict=True):
         group, attributes = open_clip(work / store)
         pair = min(FUSED_PAIRS, attributes.pairs) // 2
-        stored = {
-            name: read_pairs(group, name, pair, pair + 1)[0]
-            for name in SHOWN_ARRAYS
-            if name in group
-        }
-        frames = with_degraded(stored, attributes, pair)
+        frames = run_read_pair(group, attributes, pair)
         (fused,) = read_frames_at(video, "visible", [pair])
         frames["fused"] = np.asarray(fused, np.uint8)
         rows.append(clip_row(f"{clip}, pair {pair}", frames))

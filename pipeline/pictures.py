@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 
 import cv2
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
+from pipeline.clip_stores import read_pairs
 from pipeline.overlays import overlay
 from schemas.base import BANDS
 from schemas.store import ClipAttributes
@@ -61,23 +64,32 @@ def clip_row(title: str, frames: Mapping[str, NDArray[np.uint8]]) -> SheetRow:
     return SheetRow(title, tuple(Panel(n.replace("_", " "), frame) for n, frame in panels.items()))
 
 
-def with_degraded(
-    frames: Mapping[str, NDArray[np.uint8]], attributes: ClipAttributes, pair: int
+def run_read_pair(
+    group: zarr.Group, attributes: ClipAttributes, pair: int
 ) -> dict[str, NDArray[np.uint8]]:
-    """One pair with its degraded frames: the stored ones, or those a loader makes while reading.
+    """Both bands of one pair, clean and degraded: as stored, or as a loader degrades them.
 
     Args:
-        frames: array name -> one whole frame of the clip; both clean bands at least.
+        group: of the clip, open.
         attributes: of the clip.
-        pair: which pair of the clip it is.
+        pair: which of its pairs.
+
+    Returns:
+        `infrared` (H, W), `visible` RGB (H, W, 3), `infrared_degraded` and `visible_degraded`.
     """
-    made = dict(frames)
+    shown: dict[str, NDArray[np.uint8]] = {
+        band: read_pairs(group, band, pair, pair + 1)[0] for band in BANDS
+    }
     for band in BANDS:
-        if f"{band}_degraded" not in made:
+        name = f"{band}_degraded"
+        if name in group:
+            shown[name] = read_pairs(group, name, pair, pair + 1)[0]
+        else:
             # Torch takes a second to import, for frames that most clips have.
             degrade = import_module("pipeline.degrade_frames")
-            made[f"{band}_degraded"] = degrade.degraded_frame(made[band], band, attributes, pair)
-    return made
+            read = partial(read_pairs, group, band)
+            shown[name] = degrade.degraded_frame(read, band, attributes, pair)
+    return shown
 
 
 def scaled(image: NDArray[np.uint8], width: int, *, multiple: int = 1) -> NDArray[np.uint8]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.clip_seals import array_hashes, read_manifest, remedy, verify_clip
-from pipeline.clip_stores import open_clip, read_pairs
+from pipeline.clip_stores import open_clip
 from pipeline.durable import new_folder
 from pipeline.hub import listed_files, read_release
 from pipeline.image_files import write_image
 from pipeline.ingest import STAGE_VERSION as INGEST_VERSION
-from pipeline.pictures import clip_row, contact_sheet, with_degraded
+from pipeline.pictures import clip_row, contact_sheet, run_read_pair
 from pipeline.publish_card import PICTURE_PATH, dataset_card, index_parquet, index_path
 from pipeline.publish_diff import diff_lines, diff_releases
 from pipeline.publish_levels import statistics_of
@@ -250,13 +250,9 @@ def _run_picture(release: Release, workspace: Workspace) -> NDArray[np.uint8] | 
         middle = clip.pairs // 2
         with workspace.at_hand(clip.store) as store:
             group, attributes = open_clip(store)
-            frames = {
-                name: read_pairs(group, name, middle, middle + 1)[0]
-                for name in ("infrared", "visible", "infrared_degraded", "visible_degraded")
-                if name in group
-            }
+            frames = run_read_pair(group, attributes, middle)
         title = f"{clip.clip}  ({clip.split}, pair {middle} of {clip.pairs})"
-        rows.append(clip_row(title, with_degraded(frames, attributes, middle)))
+        rows.append(clip_row(title, frames))
     return contact_sheet(rows) if rows else None
 
 

@@ -24,8 +24,8 @@ from schemas.facts import (
 from schemas.store import ClipAttributes, SourceFacts
 
 STAGE_VERSION = 5
-"""Raised with every change that can move a byte of a clip store: here, in the blocks, the tone
-mapping, the geometry, the degradations, or the store's writer."""
+"""Raised with every change that can move a byte of a clip store: in any module of the stage, in the
+tone mapping, the geometry, the degradations, or the store's writer."""
 
 
 def shard_fingerprint(plan: RecordingPlan, upstream: str) -> str:
