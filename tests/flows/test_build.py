@@ -181,10 +181,11 @@ def test_a_damaged_store_is_moved_aside_named_and_built_again(
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_stores_of_one(built: Built, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [2, 4])
+def test_several_workers_give_the_stores_of_one(built: Built, tmp_path: Path, workers: int) -> None:
     work = tmp_path / "work"
 
-    answer = build(built.catalog, work, "--workers", "2")
+    answer = build(built.catalog, work, "--workers", str(workers))
 
     assert answer.code == 0, answer.complaints
     assert answer.document == built.answer.document
