@@ -153,10 +153,10 @@ trial that did not strike ended before its moment, or the error hit what may fai
 
 A build of two small recordings with `--scheduler`, on a dask scheduler, one worker and a
 `prefect server` on SQLite. One of them, or the command itself, is killed by SIGKILL at a moment
-drawn over the time that a build takes; a worker and a server are started again. Then the build is
-given once more. *Equal* means: it ends well, with the bytes of an undisturbed one in every store,
-nothing in the staging folder, no process left over and no traceback. A kill that did not strike
-came when the build had ended.
+drawn over most of the time that a build takes; a worker and a server are started again. Then the
+build is given once more. *Equal* means: it ends well, with the bytes of an undisturbed one in every
+store, nothing in the staging folder, no process left over and no traceback. A kill that did not
+strike came when the build had ended.
 
 | Killed | Trials | Struck | Equal |
 |---|---:|---:|---:|
