@@ -16,6 +16,7 @@ from pipeline.pictures import (
     STRIP_PX,
     Panel,
     SheetRow,
+    clip_row,
     contact_sheet,
     run_read_pair,
 )
@@ -151,3 +152,18 @@ def test_stored_degraded_frames_are_shown_as_they_are() -> None:
 
     assert shown.keys() == stored.keys()
     assert all(np.array_equal(shown[name], stored[name]) for name in stored)
+
+
+def test_a_row_shows_both_bands_the_overlay_and_then_the_others_in_order() -> None:
+    frames = {"fused": square(3), "visible": rgb(square(2)), "infrared": square(1)}
+
+    row = clip_row("walk", frames | {"visible_degraded": rgb(square(4))})
+
+    labels = [panel.label for panel in row.panels]
+    assert labels == ["infrared", "visible", "overlay", "fused", "visible degraded"]
+
+
+@pytest.mark.parametrize("rows", [[], [SheetRow("empty", ())]])
+def test_a_sheet_of_nothing_is_refused(rows: list[SheetRow]) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        contact_sheet(rows)
