@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 
 import cv2
@@ -77,18 +76,21 @@ def run_read_pair(
     Returns:
         `infrared` (H, W), `visible` RGB (H, W, 3), `infrared_degraded` and `visible_degraded`.
     """
-    shown: dict[str, NDArray[np.uint8]] = {
-        band: read_pairs(group, band, pair, pair + 1)[0] for band in BANDS
-    }
+    shown: dict[str, NDArray[np.uint8]] = {}
     for band in BANDS:
         name = f"{band}_degraded"
         if name in group:
-            shown[name] = read_pairs(group, name, pair, pair + 1)[0]
+            for stored in (band, name):
+                (shown[stored],) = read_pairs(group, stored, pair, pair + 1)
         else:
             # Torch takes a second to import, for frames that most clips have.
-            degrade = import_module("pipeline.degrade_frames")
-            read = partial(read_pairs, group, band)
-            shown[name] = degrade.degraded_frame(read, band, attributes, pair)
+            blocks = import_module("pipeline.shard_blocks")
+            first = max(0, pair - blocks.frames_before(band, attributes))
+            clean = read_pairs(group, band, first, pair + 1)
+            shown[band] = clean[-1]
+            (shown[name],) = blocks.degraded(
+                clean[-1:], band, attributes, first_pair=pair, before=clean[:-1]
+            )
     return shown
 
 

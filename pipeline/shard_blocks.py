@@ -1,6 +1,6 @@
 """Gathers aligned frames of several streams into the blocks of pairs that are written at once."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipeline.degrade_draws import DegradationDraw, Window
 from pipeline.geometry import Resampling, resample
 from pipeline.tone import levels_of
 from schemas.base import BANDS, Band
+from schemas.degradations import Degradation
 from schemas.errors import ShardError
 from schemas.store import CHUNK_PAIRS, CLIP_STORE, SHARD_PAIRS, ClipAttributes
 
@@ -113,6 +114,17 @@ def levels(
     return made
 
 
+def _chain_of(band: Band, about: ClipAttributes) -> tuple[Sequence[Degradation], DegradationDraw]:
+    """What is done to a band of a clip, and what its chances are drawn from."""
+    chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
+    return chain, DegradationDraw(seed=about.seed, clip=about.clip, band=band)
+
+
+def frames_before(band: Band, about: ClipAttributes) -> int:
+    """How many clean frames before one decide its degraded version."""
+    return reach(*_chain_of(band, about)).frames_before
+
+
 def degraded(
     clean: NDArray[np.uint8],
     band: Band,
@@ -132,10 +144,9 @@ def degraded(
         before: the clean frames before it, as `looked_back_at` keeps them; None: there are none.
         room: as for `stacked`.
     """
-    chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
-    draw = DegradationDraw(seed=about.seed, clip=about.clip, band=band)
+    chain, draw = _chain_of(band, about)
     window = Window(y=0, x=0, frame_height=about.height, frame_width=about.width)
-    back = reach(chain, draw).frames_before
+    back = frames_before(band, about)
     made = room_in(room, clean.shape, clean.dtype)
     # A frame at a time stays in the processor's cache, and leaves no large holes in the heap.
     at_once = CHUNK_PAIRS if back else 1
@@ -168,9 +179,7 @@ def looked_back_at(
     """
     kept: dict[Band, NDArray[np.uint8]] = {}
     for band in BANDS:
-        chain = about.degrade.infrared if band == "infrared" else about.degrade.visible
-        back = reach(chain, DegradationDraw(about.seed, about.clip, band)).frames_before
-        if back:
+        if back := frames_before(band, about):
             known = [before[band], block[band]] if band in before else [block[band]]
             kept[band] = np.concatenate(known)[-back:].copy()
     return kept

@@ -15,11 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.clip_stores import ClipWriter
-from pipeline.degrade import reach
-from pipeline.degrade_draws import DegradationDraw
 from pipeline.quality import PairFigures, QualitySums, figures_of, with_figures
 from pipeline.shard import ClipPlan, run_cut, run_note, run_open
-from pipeline.shard_blocks import blocks_of
+from pipeline.shard_blocks import blocks_of, frames_before
 from pipeline.shard_clips import array_names, seen_by_both
 from pipeline.workspace import Workspace, load
 from schemas.base import BANDS, Slug, StrictModel
@@ -75,11 +73,7 @@ def lead_pairs(about: ClipAttributes) -> int:
     The first pair's flicker asks for the frame before it, and degradations for as many as they
     reach back.
     """
-    chains = (about.degrade.infrared, about.degrade.visible)
-    back = max(
-        reach(chain, DegradationDraw(about.seed, about.clip, band)).frames_before
-        for band, chain in zip(BANDS, chains, strict=True)
-    )
+    back = max(frames_before(band, about) for band in BANDS)
     return max(1, math.ceil(back / SHARD_PAIRS)) * SHARD_PAIRS
 
 
