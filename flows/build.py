@@ -121,14 +121,15 @@ def build_dataset(
             if outcome is not None and run_find_whole(outcome, held):
                 outcomes[plan.recording.id] = outcome
                 report(len(outcomes), len(plans), plan.recording.id)
-        pending = [p.recording.id for p in plans if p.recording.id not in outcomes]
+        left = [plan for plan in plans if plan.recording.id not in outcomes]
+        pending = [plan.recording.id for plan in left]
         if pending:
-            if (workers > 1 or scheduler is not None) and len(pending) <= MOST_ORDERED:
-                left = set(pending)
-                pending = longest_first([p for p in plans if p.recording.id in left], raw)
+            is_several = workers > 1 or scheduler is not None
+            if is_several and len(left) <= MOST_ORDERED:
+                pending = longest_first(left, raw)
             with prefect_server(server):
                 build = build_recordings.with_options(task_runner=task_runner(workers, scheduler))
-                is_split = held.is_shared and raw is None and (workers > 1 or scheduler is not None)
+                is_split = held.is_shared and raw is None and is_several
                 token = str(held.build)
                 for made in build(catalog_path, held.place, token, pending, is_split=is_split):
                     outcomes[made.recording] = made

@@ -37,6 +37,7 @@ from model.network import VideoFusion, device_at_hand
 from model.places import Place
 from model.releases import open_release
 from model.stores import OpenClip, open_clip
+from schemas.base import BANDS
 from schemas.catalog import Split
 from schemas.errors import EvaluateError
 from schemas.evaluation import (
@@ -213,7 +214,7 @@ def pairs_of(clip: OpenClip, pairs: int) -> Iterator[DegradedPair]:
     for first in range(0, pairs, CHUNK_PAIRS):
         count = min(CHUNK_PAIRS, pairs - first)
         whole = Placement(about.clip, first, 1, 0, 0, about.height, about.width, 0, about.clip)
-        infrared, visible = (read_band(clip, b, whole, count) for b in ("infrared", "visible"))
+        infrared, visible = (read_band(clip, b, whole, count) for b in BANDS)
         for index in range(count):
             yield DegradedPair(
                 *(Bands(infrared[kind][index], visible[kind][index]) for kind in (0, 1)),

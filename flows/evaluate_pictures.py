@@ -13,6 +13,7 @@ from model.evaluate import ScoredFrame
 from pipeline.charts import drawn, styled
 from pipeline.image_files import write_image
 from pipeline.pictures import FONT, PANEL_WIDTH_PX, Panel, SheetRow, contact_sheet, jpeg
+from schemas.base import BANDS
 from schemas.evaluation import DetectedStream, Scores
 
 SHOWN_METRICS = ("flowD", "SSIM", "VIF", "MI", "EN", "SD")
@@ -108,7 +109,7 @@ def strip(clip: str, views: Mapping[str, ClipViews]) -> NDArray[np.uint8]:
     """The frame in the middle: both sources, and what each subject made of them; RGB."""
     shown = [(name, one.middle) for name, one in views.items() if one.middle is not None]
     panels = [
-        *(Panel(band, image_of(shown[0][1], band)) for band in ("infrared", "visible")),
+        *(Panel(band, image_of(shown[0][1], band)) for band in BANDS),
         *(Panel(name, image_of(frame, "fused")) for name, frame in shown),
     ]
     return _sheet(f"{clip}, the frame in the middle", panels, SHEET_COLUMNS, PANEL_WIDTH_PX)

@@ -17,6 +17,7 @@ from pipeline.shard_blocks import frames_at
 from pipeline.sync import Pairs, pair_frames
 from pipeline.video_encoding import open_video
 from pipeline.video_files import StreamProbe, probe, read_frames
+from schemas.base import BANDS
 from schemas.errors import FuseError
 from schemas.evaluation import Stretch
 from schemas.store import CHUNK_PAIRS
@@ -85,7 +86,7 @@ def fuse_clip(store: Path, out: Path, weights: Path, *, pairs: int, report: Show
     """
     group, attributes = open_clip(store)
     wanted = min(pairs, attributes.pairs)
-    names = [f"{b}_degraded" if f"{b}_degraded" in group else b for b in ("infrared", "visible")]
+    names = [f"{b}_degraded" if f"{b}_degraded" in group else b for b in BANDS]
 
     def frames() -> Iterator[Pair]:
         for first in range(0, wanted, CHUNK_PAIRS):
@@ -126,7 +127,7 @@ def _fuse(
     return_memory_at_once()
     paths = {"fused": out}
     if fusing.restored is not None:
-        paths |= {band: fusing.restored / f"{band}.mp4" for band in ("infrared", "visible")}
+        paths |= {band: fusing.restored / f"{band}.mp4" for band in BANDS}
     network = load_checkpoint(fusing.weights).to(device_at_hand())
     made = fuse_stream(
         compiled(network) if fusing.is_compiled else network,

@@ -31,6 +31,7 @@ from model.metrics_flow import Direction, OpticalFlow, flow_distance
 from model.releases import open_release
 from model.stores import open_clip
 from pipeline.pictures import jpeg
+from schemas.base import BANDS
 from schemas.evaluation import Comparison, Evaluation
 
 SHOWN = (*PAPER_METRICS, "PSNR_infrared", "SSIM_infrared", "PSNR_visible", "SSIM_visible")
@@ -185,7 +186,7 @@ def _run_flow_table(release: str, work: Path) -> str:
         infrared, visible, noisy, blurred = (
             torch.stack([getattr(getattr(pair, kind), band) for pair in pairs])
             for kind in ("clean", "degraded")
-            for band in ("infrared", "visible")
+            for band in BANDS
         )
         shown = {
             "visible, clean": visible,

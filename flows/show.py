@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.workspace import Workspace
+from schemas.base import BANDS
 from schemas.errors import StoreError
 from schemas.store import ClipAttributes
 
@@ -52,9 +53,7 @@ def open_shown(clip: str, root: Path, pair: int | None = None) -> ShownClip:
     number = attributes.pairs // 2 if pair is None else pair
     if not 0 <= number < attributes.pairs:
         raise StoreError(f"{clip}: has the pairs 0 to {attributes.pairs - 1}, not {number}")
-    infrared, visible = (
-        read_pairs(group, band, number, number + 1)[0] for band in ("infrared", "visible")
-    )
+    infrared, visible = (read_pairs(group, band, number, number + 1)[0] for band in BANDS)
     return ShownClip(store, attributes, number, infrared, visible)
 
 

@@ -17,6 +17,7 @@ from model.metrics_flow import (
     motion_smoothness,
     self_warping_error,
 )
+from schemas.base import BANDS
 from schemas.errors import EvaluateError
 from schemas.evaluation import ClipScores, Scores, TagScores
 
@@ -97,7 +98,7 @@ def _still(frame: ScoredFrame) -> Scores:
     )
     found = fusion_metrics(fused, infrared, visible)
     if frame.restored is not None and frame.clean is not None:
-        for band in ("infrared", "visible"):
+        for band in BANDS:
             restored, clean = getattr(frame.restored, band), getattr(frame.clean, band)
             for name, value in restoration_metrics(restored[None], clean[None]).items():
                 found[f"{name}_{band}"] = value

@@ -15,7 +15,7 @@ from pipeline.sync_clock import ClockFit, Evidence, estimate_clock
 from pipeline.sync_motion import usual_period_s
 from pipeline.video_files import Frame, read_frames_at
 from pipeline.workspace import Workspace, load, load_arrays
-from schemas.base import Band, Matrix3x3
+from schemas.base import BANDS, Band, Matrix3x3
 from schemas.catalog import RecordingPlan
 from schemas.errors import SyncError, WorkspaceError
 from schemas.facts import Alignment, IngestFacts, RegisterFacts, SyncFacts
@@ -91,7 +91,7 @@ def _same_time(signals: Signals, infrared: NDArray[np.intp]) -> NDArray[np.intp]
     """The visible frame as long after the first one as each infrared frame is after its first."""
     since = {
         band: signals[f"{band}_times_s"].astype(float) - float(signals[f"{band}_times_s"][0])
-        for band in ("infrared", "visible")
+        for band in BANDS
     }
     after = np.searchsorted(since["visible"], since["infrared"][infrared])
     return np.asarray(np.clip(after, 0, since["visible"].size - 1), np.intp)
@@ -111,7 +111,7 @@ def refused_clock(plan: RecordingPlan, ingest: IngestFacts, signals: Signals) ->
 
 def clocks_of(signals: Signals, fit: ClockFit) -> Clocks:
     """A clock with the evidence for it, beside the recording's middle and rate."""
-    times_s = [signals[f"{band}_times_s"].astype(np.float64) for band in ("infrared", "visible")]
+    times_s = [signals[f"{band}_times_s"].astype(np.float64) for band in BANDS]
     return Clocks(
         evidence=fit.evidence,
         offset_s=fit.offset_s,

@@ -11,7 +11,7 @@ from pipeline.catalog_text import plain, says, with_item
 from pipeline.image_files import FRAME_NAME, written_whole
 from pipeline.importers import contents_of, slug_of, yaml_text
 from pipeline.video_files import VIDEO_SUFFIXES, StreamProbe, probe
-from schemas.base import Band
+from schemas.base import BANDS, Band
 from schemas.catalog import Catalog, CatalogFile, Rig, Session
 from schemas.catalog_reading import catalog_problems, load_catalog
 from schemas.errors import CatalogError, VideoError
@@ -131,7 +131,7 @@ def _stem(path: Path) -> str:
 
 def _faults(streams: Mapping[Band, Sequence[Path]]) -> Iterator[str]:
     first = next(iter(streams.values()))[0]
-    for band in ("infrared", "visible"):
+    for band in BANDS:
         paths = streams.get(band, ())
         if not paths:
             yield f"{first}: has no {band} beside it; bring it, or move this file away"

@@ -58,7 +58,7 @@ def clip_row(title: str, frames: Mapping[str, NDArray[np.uint8]]) -> SheetRow:
         "infrared": frames["infrared"],
         "visible": frames["visible"],
         "overlay": overlay(frames["infrared"], frames["visible"]),
-        **{name: frame for name, frame in frames.items() if name not in ("infrared", "visible")},
+        **{name: frame for name, frame in frames.items() if name not in BANDS},
     }
     return SheetRow(title, tuple(Panel(n.replace("_", " "), frame) for n, frame in panels.items()))
 

@@ -12,6 +12,7 @@ from pipeline.clip_stores import open_clip, read_pairs
 from pipeline.pictures import jpeg, scaled
 from pipeline.video_encoding import write_video
 from pipeline.workspace import Workspace
+from schemas.base import BANDS
 from schemas.release import Release, ReleaseClip
 from schemas.store import CHUNK_PAIRS
 
@@ -83,6 +84,6 @@ def _run_frames(group: zarr.Group, first: int, end: int) -> Iterator[NDArray[np.
     """Preview frames of pairs `first` to `end` - 1 of an open clip."""
     for start in range(first, end, CHUNK_PAIRS):
         block = (start, min(start + CHUNK_PAIRS, end))
-        infrared, visible = (read_pairs(group, band, *block) for band in ("infrared", "visible"))
+        infrared, visible = (read_pairs(group, band, *block) for band in BANDS)
         for pair in zip(infrared, visible, strict=True):
             yield preview_frame(*pair)

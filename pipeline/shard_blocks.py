@@ -146,7 +146,7 @@ def degraded(
     """
     chain, draw = _chain_of(band, about)
     window = Window(y=0, x=0, frame_height=about.height, frame_width=about.width)
-    back = frames_before(band, about)
+    back = reach(chain, draw).frames_before
     made = room_in(room, clean.shape, clean.dtype)
     # A frame at a time stays in the processor's cache, and leaves no large holes in the heap.
     at_once = CHUNK_PAIRS if back else 1

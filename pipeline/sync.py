@@ -18,7 +18,7 @@ from pipeline.workspace import (
     save,
     save_arrays,
 )
-from schemas.base import fingerprint
+from schemas.base import BANDS, fingerprint
 from schemas.catalog import RecordingPlan
 from schemas.errors import SyncError, WorkspaceError
 from schemas.facts import IngestFacts, StreamFacts, SyncFacts
@@ -84,7 +84,7 @@ def _usable_pairs(
     Raises:
         SyncError: there is none.
     """
-    usable = {b: np.flatnonzero(signals[f"{b}_usable"]) for b in ("infrared", "visible")}
+    usable = {b: np.flatnonzero(signals[f"{b}_usable"]) for b in BANDS}
     times_s = {b: signals[f"{b}_times_s"].astype(np.float64) for b in usable}
     slower_s = max(usual_period_s(times) for times in times_s.values())
     pairs = pair_frames(

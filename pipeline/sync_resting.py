@@ -16,7 +16,7 @@ from pipeline.sync_fit import Clock
 from pipeline.sync_motion import Signal
 from pipeline.sync_views import View
 from pipeline.video_files import read_frames_at
-from schemas.base import Band
+from schemas.base import BANDS, Band
 from schemas.catalog import RecordingPlan
 from schemas.errors import RegisterError
 from schemas.facts import IngestFacts, StreamFacts
@@ -86,7 +86,7 @@ def run_resting_view(
             band: np.setdiff1d(np.arange(times_s[band].size), stream.dead_frames)
             for band, stream in _streams(facts).items()
         }
-        here, there = (alive[band] for band in ("infrared", "visible"))
+        here, there = (alive[band] for band in BANDS)
         places = frames_at_once(
             times_s["infrared"][here],
             times_s["visible"][there],

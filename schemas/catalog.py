@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.base import Matrix3x3, Slug, StrictModel
+from schemas.base import BANDS, Matrix3x3, Slug, StrictModel
 from schemas.layouts import MAX_CAMERA_PIXELS, Layouts, StreamLayout
 from schemas.recipe import Recipe
 
@@ -226,7 +226,7 @@ class Recording(StrictModel):
         for field in ("infrared", "visible", "infrared_degraded", "visible_degraded"):
             if (path := getattr(self, field)) is not None:
                 yield field, path
-        for band in ("infrared", "visible"):
+        for band in BANDS:
             if (path := getattr(self.timestamps, band)) is not None:
                 yield f"timestamps.{band}", path
 
